@@ -1,0 +1,60 @@
+/* config.h – /etc/strata/NAME.conf, read with libinih into one struct; every daemon reads the same file.
+ *
+ * Unknown section or key, bad value, missing section: an error "FILE:LINE: what; what to do" on the log and -EINVAL.
+ * Nothing is half applied. deploy/strata.conf is the annotated default and the documentation of the keys. */
+#ifndef STRATA_CONFIG_H
+#define STRATA_CONFIG_H
+
+#include "base.h"
+
+#define CONF_DEVS 8
+#define CONF_ADDRS 16
+#define CONF_ROUTES 64
+#define CONF_RULES 64
+
+struct conf_dev {		/* [link NAME] */
+	char name[16];		/* interface name */
+	char driver[8];		/* tap | packet */
+	u8 mac[6]; bool has_mac;	/* default: derived from instance and name, always the same */
+	u16 mtu;		/* 1500 */
+	u32 txqueuelen;		/* 1000 */
+	char qdisc[16];		/* pfifo_fast */
+	bool tso, csum, vnet;	/* offloads the device is asked for (true) */
+	char netns[108];	/* packet, tap: network namespace the device is in ("" = own) */
+	u32 line;
+};
+struct conf_addr { be32 addr; u8 prefix; char dev[16]; u32 line; };	/* [ip] address = 10.0.0.2/24 dev tap0 */
+struct conf_route { be32 dst, gateway; u8 prefix; char dev[16]; u32 metric, mtu; u32 line; };	/* [ip] route = default via A dev D */
+struct conf_rule {		/* [sock] allow|deny = bind|connect UID|* ADDR/PREFIX|* PORT|LO-HI|*  (first match wins) */
+	bool allow, bind; bool any_uid; u32 uid; be32 addr; u8 prefix; u16 lo, hi; u32 line;
+};
+
+struct config {
+	char file[256], instance[64];
+	u32 ndevs, naddrs, nroutes, nrules;
+	struct conf_dev dev[CONF_DEVS];
+	struct conf_addr addr[CONF_ADDRS];
+	struct conf_route route[CONF_ROUTES];
+	struct conf_rule rule[CONF_RULES];
+	/* [ip] */
+	u8 ttl;				/* 64 */
+	bool forwarding;		/* no */
+	/* [tcp] */
+	char congestion[16];		/* cubic */
+	u32 rcvbuf, sndbuf;		/* bytes per socket ring, power of two: 1 MiB each */
+	u16 port_lo, port_hi;		/* 32768 60999 */
+	u32 fin_timeout_s, tw_max, backlog_max;
+	bool timestamps, sack, window_scaling, ecn;
+	/* [sock] */
+	u32 max_sockets_per_uid, max_arenas_per_uid, max_clients;
+	/* [shim] */
+	char bypass[512];		/* space-separated ADDR/PREFIX that go to the kernel; loopback is always there */
+	/* [run] */
+	u32 poll_us;			/* how long a daemon polls before it sleeps; 0: automatic */
+	char cpus[64];			/* per-daemon placement "linkd=0 ipd=0 tcpd=0 sockd=1", or "auto" */
+	bool chaos;			/* this instance may be broken on purpose */
+};
+
+int config_load(struct config *c, const char *file, const char *instance);	/* 0, -errno; explained on the log */
+
+#endif

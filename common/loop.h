@@ -1,0 +1,49 @@
+/* loop.h – the event loop of a daemon: io_uring for descriptors and timeouts, NAPI-style polling for rings.
+ *
+ * One thread. A pass calls every poller with a budget; while any of them had work the loop polls (descriptor
+ * events are still looked at each pass, without a system call when there are none). When nothing has had work for poll_ns
+ * (yielding the CPU meanwhile), the loop declares sleep in the region, fences, asks every poller once more
+ * (`pending`), and only then blocks in io_uring until a descriptor, the doorbell or the deadline.
+ * No wake-up without a sleeper: producers look at region_hdr.sleeping before they ring. */
+#ifndef STRATA_LOOP_H
+#define STRATA_LOOP_H
+
+#include <liburing.h>
+#include "base.h"
+
+struct loop;
+typedef void (*loop_fd_fn)(void *arg, u32 events);		/* EPOLL* events; stays armed (multishot) */
+struct loop_fd { int fd; loop_fd_fn fn; void *arg; u32 events; bool used, armed; };
+struct loop_poller {
+	u32 (*poll)(void *arg, u32 budget);	/* does work, returns how much (0: none) */
+	bool (*pending)(void *arg);		/* is there work? called after sleep was declared */
+	void *arg;
+};
+
+#define LOOP_FDS 1024
+#define LOOP_POLLERS 16
+#define LOOP_BUDGET 64
+
+struct loop {
+	struct io_uring uring;
+	_Atomic u32 *sleeping;		/* region_hdr.sleeping of this daemon, or NULL */
+	u64 now;			/* CLOCK_MONOTONIC ns, refreshed each pass */
+	u64 poll_ns;			/* how long to poll without work before sleeping */
+	u64 deadline;			/* earliest timer; UINT64_MAX none. Pollers lower it each pass with loop_deadline() */
+	bool quit;
+	u32 npollers;
+	struct loop_poller poller[LOOP_POLLERS];
+	struct loop_fd fds[LOOP_FDS];
+	u64 passes, sleeps;
+};
+
+int loop_init(struct loop *l, _Atomic u32 *sleeping, u64 poll_ns);
+void loop_fini(struct loop *l);
+int loop_add_fd(struct loop *l, int fd, u32 events, loop_fd_fn fn, void *arg);	/* id or -errno */
+void loop_del_fd(struct loop *l, int id);
+int loop_add_poller(struct loop *l, u32 (*poll)(void *, u32), bool (*pending)(void *), void *arg);
+static inline void loop_deadline(struct loop *l, u64 t) { if (t < l->deadline) l->deadline = t; }
+int loop_run(struct loop *l);			/* until l->quit; 0 or -errno */
+u64 clock_ns(void);				/* CLOCK_MONOTONIC */
+
+#endif

@@ -1,0 +1,64 @@
+/* sockbuf.h – one process's view of arenas: where a socket's words and byte rings are.
+ *
+ * The stack side (tcpd, simulator) maps the stack half read-write and the client half read-only; an application
+ * the other way round. Offsets are 64-bit stream offsets; a range may wrap once. Nothing here trusts a client:
+ * lengths are the caller's, already validated against its private copies. */
+#ifndef STRATA_SOCKBUF_H
+#define STRATA_SOCKBUF_H
+
+#include "proto/shm/arena.h"
+#include "csum.h"
+
+struct arena_map {
+	struct arena_stack *stack;
+	struct arena_client *client;
+	u32 rx_size, tx_size;	/* powers of two, checked at mapping, never read again from shared memory */
+	u32 id;
+	bool used;
+};
+
+struct sockbuf {		/* a socket's view, made once per socket */
+	struct sk_stack *s;
+	struct sk_client *c;
+	u8 *rx, *tx;
+	u32 rx_size, tx_size;
+};
+
+static inline void sockbuf_open(struct sockbuf *b, const struct arena_map *m, u32 slot)
+{
+	*b = (struct sockbuf){ &m->stack->sk[slot], &m->client->sk[slot],
+			       arena_rx(m->stack, slot, m->rx_size), arena_tx(m->client, slot, m->tx_size),
+			       m->rx_size, m->tx_size };
+}
+
+/* Copy n bytes at stream offset `off` out of / into a ring of power-of-two size. */
+static inline void bytes_out(void *dst, const u8 *ring, u32 size, u64 off, size_t n)
+{
+	size_t at = off & (size - 1), first = MIN(n, (size_t)size - at);
+
+	memcpy(dst, ring + at, first);
+	if (n > first)
+		memcpy((u8 *)dst + first, ring, n - first);
+}
+
+static inline void bytes_in(u8 *ring, u32 size, u64 off, const void *src, size_t n)
+{
+	size_t at = off & (size - 1), first = MIN(n, (size_t)size - at);
+
+	memcpy(ring + at, src, first);
+	if (n > first)
+		memcpy(ring, (const u8 *)src + first, n - first);
+}
+
+/* bytes_out() and the checksum of what was copied. */
+static inline u32 bytes_out_csum(void *dst, const u8 *ring, u32 size, u64 off, size_t n, u32 sum)
+{
+	size_t at = off & (size - 1), first = MIN(n, (size_t)size - at);
+
+	sum = csum_copy(dst, ring + at, first, sum);
+	if (n > first)
+		sum = csum_block_add(sum, csum_copy((u8 *)dst + first, ring, n - first, 0), first);
+	return sum;
+}
+
+#endif

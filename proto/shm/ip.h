@@ -1,0 +1,74 @@
+/* ip.h – ipd's region: its pool, rings, addresses and routes (read by tcpd under a sequence lock),
+ * neighbours, hold table (ARP queue, reassembly). */
+#ifndef STRATA_SHM_IP_H
+#define STRATA_SHM_IP_H
+
+#include "proto/shm/region.h"
+#include "proto/shm/link.h"
+
+#define IP_VERSION 1u
+#define IP_NSMALL 1024u
+#define IP_NLARGE 64u
+#define IP_NBUF (IP_NSMALL + IP_NLARGE)
+#define IP_DONE_RING 8192u
+#define IP_ADDRS 16u
+#define IP_ROUTES 256u
+#define IP_NEIGHS 1024u
+#define IP_HOLD 1024u		/* descriptors waiting for a neighbour or for the rest of a datagram */
+
+struct ip_addr { be32 addr; u8 prefix, dev, used, conflict; };
+
+struct ip_route {		/* longest prefix wins, then the lower metric */
+	be32 dst, gateway;	/* gateway 0: on link */
+	be32 prefsrc;		/* 0: the device's first address */
+	u8 prefix, dev, used, scope;
+	u32 metric, mtu;	/* mtu 0: the device's */
+};
+
+enum nud_state { NUD_NONE, NUD_INCOMPLETE, NUD_REACHABLE, NUD_STALE, NUD_DELAY, NUD_PROBE, NUD_FAILED, NUD_PERMANENT };
+
+struct ip_neigh {		/* survives a restart (crash rule 9) */
+	be32 addr;
+	u8 mac[6];
+	u8 state, dev;		/* enum nud_state */
+	u32 probes;
+	u64 confirmed, updated, used;	/* CLOCK_MONOTONIC ns */
+	u64 deadline;
+};
+
+/* A path MTU learnt (RFC 1191). */
+#define IP_PMTUS 256u
+struct ip_pmtu { be32 dst; u32 mtu; u64 expires; };
+
+struct ip_hold {		/* a descriptor not in any ring (crash rule 2) */
+	_Atomic u32 used;	/* enum: 0 free, 1 neighbour queue, 2 reassembly */
+	u32 owner;		/* neighbour index / reassembly queue id */
+	u64 seq;		/* order, and the index of cause R_HOLD */
+	u64 deadline;
+	struct sk_buff skb;
+};
+
+struct ip_admin_ans { _Atomic u32 done; s32 result; char text[4088]; };	/* answer to sock_shm.ip_admin */
+
+struct ip_shm {
+	struct region_hdr hdr;
+	struct counters counters;
+	_Atomic u32 conf_seq;	/* sequence lock of addr, route, pmtu: odd while being written */
+	u32 ip_id;		/* soft: RFC 6864 identification counter */
+	struct ip_addr addr[IP_ADDRS];
+	struct ip_route route[IP_ROUTES];
+	struct ip_pmtu pmtu[IP_PMTUS];
+	struct ip_neigh neigh[IP_NEIGHS];
+	struct ip_admin_ans admin_ans;
+	struct ring_prod ip_tcp, ip_link, ip_link_done, ip_tcp_done;
+	struct ring_cons link_ip, tcp_ip, link_ip_done, tcp_ip_done;
+	struct ip_hold hold[IP_HOLD];
+	_Atomic u64 words[IP_NBUF];
+	_Alignas(PAGE) struct sk_buff ip_tcp_slots[RX_RING];
+	struct sk_buff ip_link_slots[TX_RING];
+	struct skb_done ip_link_done_slots[LINK_DONE_RING];
+	struct skb_done ip_tcp_done_slots[IP_DONE_RING];
+	_Alignas(PAGE) u8 bytes[(size_t)IP_NSMALL * POOL_SMALL + (size_t)IP_NLARGE * POOL_LARGE_STRIDE];
+};
+
+#endif
