@@ -25,7 +25,8 @@ struct ring_prod {
 
 struct ring_cons {
 	_Alignas(CACHELINE) _Atomic u32 tail;	/* next slot the consumer will take */
-	u32 pad[15];
+	_Atomic u32 hungry;			/* completion rings: the consumer is out of buffers, ring it; else no doorbell */
+	u32 pad[14];
 };
 
 static_assert(sizeof(struct ring_prod) == CACHELINE, "one line");
