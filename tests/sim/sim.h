@@ -1,0 +1,93 @@
+/* sim.h – deterministic simulator: two real TCPs (services/tcp, pure code) over a seeded wire, in virtual time.
+ *
+ *   node 0 (client)  --- wire[0] -->  node 1 (server)
+ *                    <-- wire[1] ---
+ *
+ * Everything that happens is decided by one seed: sizes, loss, reordering, duplication, corruption, delay, stalls
+ * of readers, restarts of a stack in mid-flight. A scenario that fails prints the command that repeats it. */
+#ifndef STRATA_SIM_H
+#define STRATA_SIM_H
+
+#include "services/tcp/tcp.h"
+
+#define SIM_CONNS 4
+#define SIM_HOUR (3600 * NSEC_PER_SEC)
+
+struct wire_conf {
+	double loss, dup, corrupt, reorder;	/* probabilities per packet */
+	u32 burst;				/* packets lost in a row when one is lost */
+	u64 delay, jitter;			/* ns; a reordered packet is late by up to 4 delays */
+	u64 bytes_per_sec;			/* 0: unlimited */
+	u32 queue;				/* packets waiting for the link at most (0: unlimited) */
+};
+
+struct packet {
+	u64 at;
+	u64 order;		/* of insertion: ties are first in, first out */
+	u32 len;
+	u8 to;
+	struct ip_cb cb;
+	u8 data[];
+};
+
+struct app {			/* one end of a connection */
+	bool used, open, sent_fin, got_eof, closed, freed;
+	u32 sk;
+	u64 seed;		/* of the bytes it sends */
+	u64 to_send, sent, got, expect;
+	u64 tx_base, rx_base;
+	u64 pause_until, next;	/* readers that stall; when to act next */
+	u32 chunk;
+	int err;
+	struct app *peer;
+};
+
+struct node {
+	struct sim *sim;
+	u8 id;
+	be32 addr;
+	struct tcp_stack tcp;
+	struct counters counters;
+	u8 *stack_mem, *client_mem;
+	u32 next_child, outstanding, restarts;
+	struct app app[SIM_CONNS];
+	u32 napp;
+	u64 next_timer;
+};
+
+struct sim {
+	u64 seed, rng, now, order, last_progress, packets;
+	struct config conf;
+	struct node node[2];
+	struct wire_conf wire[2];
+	u64 wire_busy[2];
+	u32 wire_burst[2], wire_queued[2];
+	struct packet **heap;
+	u32 nheap, heapcap;
+	u16 mtu;
+	bool trace, restarts, checksum;
+	const char *failed;
+	char why[256];
+};
+
+/* sim.c: world */
+u64 sim_rand(struct sim *s);
+u64 sim_below(struct sim *s, u64 n);
+bool sim_chance(struct sim *s, double p);
+void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* wire.c */
+void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, const u8 *data);
+struct packet *wire_next(struct sim *s);	/* earliest packet, still in the heap; NULL: none */
+void wire_pop(struct sim *s);
+void wire_trace(struct sim *s, const char *what, u8 to, const u8 *tcp, u32 len);
+/* node.c */
+int node_init(struct sim *s, struct node *n, u8 id);
+void node_fini(struct node *n);
+int node_restart(struct node *n);
+void node_deliver(struct node *n, struct packet *p);
+int node_listen(struct node *n, u16 port);
+int node_connect(struct node *n, u16 port, u64 bytes, u64 peer_bytes);
+void node_apps(struct node *n);			/* let every application act once */
+u64 node_next(struct node *n);			/* when this node wants to act next */
+
+#endif

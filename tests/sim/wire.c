@@ -1,0 +1,151 @@
+/* wire.c – the seeded wire: cuts GSO packets as a device would, then loses, delays, reorders, repeats and damages. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/csum.h"
+#include "proto/wire/tcp.h"
+
+static bool earlier(const struct packet *a, const struct packet *b)
+{
+	return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void heap_push(struct sim *s, struct packet *p)
+{
+	u32 i;
+
+	if (s->nheap == s->heapcap) {
+		s->heapcap = s->heapcap ? s->heapcap * 2 : 256;
+		s->heap = realloc(s->heap, s->heapcap * sizeof(*s->heap));
+		assert(s->heap);
+	}
+	for (i = s->nheap++; i && earlier(p, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+		s->heap[i] = s->heap[(i - 1) / 2];
+	s->heap[i] = p;
+}
+
+struct packet *wire_next(struct sim *s)
+{
+	return s->nheap ? s->heap[0] : NULL;
+}
+
+void wire_pop(struct sim *s)
+{
+	struct packet *last = s->heap[--s->nheap];
+	u32 i = 0, c;
+
+	while ((c = 2 * i + 1) < s->nheap) {
+		if (c + 1 < s->nheap && earlier(s->heap[c + 1], s->heap[c]))
+			c++;
+		if (!earlier(s->heap[c], last))
+			break;
+		s->heap[i] = s->heap[c];
+		i = c;
+	}
+	if (s->nheap)
+		s->heap[i] = last;
+}
+
+void wire_trace(struct sim *s, const char *what, u8 to, const u8 *tcp, u32 len)
+{
+	const struct tcp_hdr *h = (const struct tcp_hdr *)tcp;
+	u32 hl = (u32)(h->doff_res >> 4) * 4;
+	const char *names = "FSRPAUEC";
+	char flags[9];
+	int n = 0;
+
+	if (!s->trace)
+		return;
+	for (int i = 0; i < 8; i++)
+		if (h->flags & 1 << i)
+			flags[n++] = names[i];
+	flags[n] = 0;
+	printf("# %12.6f %-9s %s %-4s seq %u len %u ack %u win %u opt %u\n", (double)s->now / 1e9, what,
+	       to ? "->" : "<-", flags, from_be32(h->seq), len - hl, from_be32(h->ack_seq), from_be16(h->window), hl - 20);
+}
+
+static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
+{
+	struct packet *p = malloc(sizeof(*p) + src->len);
+
+	assert(p);
+	memcpy(p, src, sizeof(*p) + src->len);
+	p->at = at;
+	p->order = s->order++;
+	p->to = to;
+	if (sim_chance(s, s->wire[!to].corrupt)) {
+		p->data[sim_below(s, p->len)] ^= (u8)(1 << sim_below(s, 8));
+		wire_trace(s, "DAMAGED", to, p->data, p->len);
+	}
+	heap_push(s, p);
+}
+
+/* One segment as it is on the wire: when does it arrive, if at all? */
+static void transmit(struct sim *s, u8 to, const struct packet *p)
+{
+	struct wire_conf *w = &s->wire[!to];
+	u64 start = MAX(s->now, s->wire_busy[!to]), tx = w->bytes_per_sec ? (p->len + 34) * NSEC_PER_SEC / w->bytes_per_sec : 0;
+	u64 at;
+
+	s->packets++;
+	if (w->queue && tx && (start - s->now) / tx > w->queue) {
+		wire_trace(s, "QUEUEDROP", to, p->data, p->len);
+		return;
+	}
+	s->wire_busy[!to] = start + tx;
+	if (s->wire_burst[!to] || sim_chance(s, w->loss)) {
+		s->wire_burst[!to] = s->wire_burst[!to] ? s->wire_burst[!to] - 1 : (w->burst ? (u32)sim_below(s, w->burst) : 0);
+		wire_trace(s, "LOST", to, p->data, p->len);
+		return;
+	}
+	at = start + tx + w->delay + (w->jitter ? sim_below(s, w->jitter) : 0);
+	if (sim_chance(s, w->reorder))
+		at += sim_below(s, 4 * w->delay + 1000);
+	wire_trace(s, "sent", to, p->data, p->len);
+	put_on_wire(s, to, p, at);
+	if (sim_chance(s, w->dup))
+		put_on_wire(s, to, p, at + sim_below(s, w->delay + 1));
+}
+
+/* What a device with TSO does: cut, number, fix flags, complete the checksum. */
+void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, const u8 *data)
+{
+	const struct tx_cb *cb = (const struct tx_cb *)skb->hdr;
+	const struct tcp_hdr *h = (const struct tcp_hdr *)data;
+	u32 hl = (u32)(h->doff_res >> 4) * 4, payload, mss, done = 0;
+	struct packet *p = malloc(sizeof(*p) + 70000);
+
+	assert(p);
+	if (skb->len < 20 || hl < 20 || hl > skb->len) {
+		sim_fail(s, "segment of %u bytes with a header of %u", skb->len, hl);
+		free(p);
+		return;
+	}
+	payload = skb->len - hl;
+	mss = skb->gso_size ? skb->gso_size : payload;
+	if (mss + hl + 20 > s->mtu && payload)
+		sim_fail(s, "segment of %u + %u bytes does not fit the MTU %u", mss, hl, s->mtu);
+	p->cb = (struct ip_cb){ .saddr = cb->saddr, .daddr = cb->daddr, .protocol = 6, .ttl = 64, .tos = cb->tos };
+	do {
+		u32 n = MIN(mss, payload - done);
+		struct tcp_hdr *o = (struct tcp_hdr *)p->data;
+
+		memcpy(p->data, data, hl);
+		memcpy(p->data + hl, data + hl + done, n);
+		o->seq = to_be32(from_be32(h->seq) + done);
+		if (done + n < payload)
+			o->flags &= (u8)~(TCP_FIN | TCP_PSH);
+		if (done)
+			o->flags &= (u8)~TCP_CWR;
+		p->len = hl + n;
+		if (skb->ip_summed == CHECKSUM_PARTIAL) {
+			o->check = 0;
+			o->check = csum_fold(csum_partial(p->data, p->len, csum_pseudo(cb->saddr, cb->daddr, 6, p->len)));
+		}
+		transmit(s, !from->id, p);
+		done += n;
+	} while (done < payload);
+	free(p);
+}
