@@ -83,7 +83,7 @@ struct arena_hdr {
 	u32 uid;			/* of the application that made it */
 	u64 secret[2];			/* proves access when a client reconnects; only mapped by who has the descriptors */
 	u64 stack_bytes, client_bytes;	/* sizes of the two memfds */
-	u8 pad[PAGE - 80];
+	u8 pad[PAGE - 64];
 };
 
 /* Stack half: arena_hdr, words, then nslots receive rings of rx_size at ARENA_STACK_RINGS. */
