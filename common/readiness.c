@@ -1,0 +1,183 @@
+/* readiness.c – rx7, the stack's side of a socket's descriptor: tokens, plugs, shutdowns, offers (readiness.h).
+ *
+ * The mutants are here for tests/shim alone: a stress test that cannot fail proves nothing. READINESS_MUTANT
+ *   1  a token only when none is in flight: the edge that hung nginx (a short read is not the last)
+ *   2  tok is published before the token is sent, and a successor trusts it: a death between the two is silence
+ *   3  a successor assumes that nothing is plugged. */
+#include "readiness.h"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#ifndef READINESS_MUTANT
+#define READINESS_MUTANT 0
+#endif
+#define OFFER_TRUESIZE 768	/* what the kernel charges the sender for one offer */
+
+/* One byte that makes the near end readable. tok says for which arm it was, after it is certain to be there:
+ * a death in between makes one token too many, which a reader drains. Pairs with arm++; fence in stream.c. */
+static void token(struct ready *r, const struct sockbuf *b, bool force)
+{
+	u32 arm = atomic_load(&b->c->arm);
+
+	if (arm == load_relaxed(&b->s->tok) && !force)
+		return;
+	if (READINESS_MUTANT == 1 && load_relaxed(&b->s->sent) != atomic_load(&b->c->eaten))
+		return;
+	if (READINESS_MUTANT == 2)
+		store_release(&b->s->tok, arm);
+	if (send(r->far, "T", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+		return;	/* buffer full of tokens: IN is shown already. Shut down: so is the end */
+	store_release(&b->s->tok, arm);
+	store_release(&b->s->sent, load_relaxed(&b->s->sent) + 1);
+}
+
+static bool in_flight(const struct ready *r)
+{
+	int n = 0;
+
+	return !ioctl(r->far, SIOCOUTQ, &n) && n > 0;
+}
+
+/* Is there something a reader would be told by reading? */
+static bool readable(const struct sockbuf *b)
+{
+	return load_relaxed(&b->s->rx_head) != atomic_load(&b->c->rx_tail) || load_relaxed(&b->s->err) ||
+	       load_relaxed(&b->s->fin);
+}
+
+static void unplug(struct ready *r)
+{
+	char junk[4096];
+
+	r->plugged = false;	/* a plug that comes after the last recv() is an event of its own */
+	while (recv(r->far, junk, sizeof(junk), MSG_DONTWAIT) == sizeof(junk))
+		;
+}
+
+static void shut(struct ready *r, u8 what)
+{
+	if (r->shut & what)
+		return;
+	r->shut |= what;
+	shutdown(r->far, what == READY_SHUT_WR ? SHUT_WR : SHUT_RDWR);	/* ENOTCONN: done by a predecessor */
+}
+
+/* FIN: RDHUP, once everything before it is readable. */
+static void tell_fin(struct ready *r, const struct sockbuf *b)
+{
+	u64 fin = load_relaxed(&b->s->fin);
+
+	if (fin && load_relaxed(&b->s->rx_head) + 1 >= fin)
+		shut(r, READY_SHUT_WR);
+}
+
+void ready_data(struct ready *r, const struct sockbuf *b)
+{
+	fence_seq_cst();	/* rx_head before arm; pairs with arm++; fence; load rx_head in stream.c */
+	if (!(r->shut & READY_SHUT_WR))
+		token(r, b, false);
+	tell_fin(r, b);
+}
+
+void ready_space(struct ready *r, const struct sockbuf *b)
+{
+	u32 state = load_relaxed(&b->s->state);
+	u64 used;
+
+	if (!r->plugged)
+		return;
+	if (state != SKS_CONNECTED) {
+		if (state == SKS_FAILED || state == SKS_CLOSED)
+			unplug(r);	/* OUT: a write fails at once */
+		return;			/* connecting: the plug is the application's wait */
+	}
+	fence_seq_cst();	/* tx_tail before tx_head; pairs with the plug's send() after tx_head was published */
+	used = atomic_load(&b->c->tx_head) - load_relaxed(&b->s->tx_tail);
+	if (used <= b->tx_size && b->tx_size - used >= b->tx_size / 3)
+		unplug(r);
+}
+
+void ready_state(struct ready *r, const struct sockbuf *b)
+{
+	switch (load_relaxed(&b->s->state)) {
+	case SKS_CONNECTED:
+		ready_space(r, b);
+		ready_data(r, b);
+		break;
+	case SKS_FAILED:	/* HUP could not be taken back, and connect() may be tried again */
+		token(r, b, true);
+		unplug(r);
+		break;
+	case SKS_CLOSED:
+		if (!(r->shut & READY_SHUT_WR))
+			token(r, b, false);
+		unplug(r);
+		shut(r, READY_SHUT_RDWR);
+		break;
+	default:
+		break;
+	}
+}
+
+void ready_kick(struct ready *r, const struct sockbuf *b)
+{
+	fence_seq_cst();	/* pairs with the fence before the application's kick */
+	if (!(r->shut & READY_SHUT_WR) && readable(b))
+		token(r, b, atomic_load(&b->c->arm) == load_relaxed(&b->s->tok) && !in_flight(r));
+	tell_fin(r, b);
+	ready_space(r, b);
+}
+
+enum ready_in ready_input(struct ready *r, const struct sockbuf *b)
+{
+	struct plug p;
+	ssize_t n = recv(r->far, &p, sizeof(p), MSG_PEEK | MSG_DONTWAIT);
+
+	if (n <= 0)
+		return READY_NOTHING;
+	/* A connect() plugs before it can know the nonce: zero will do until there is a connection. */
+	if (n != sizeof(p) || p.magic != PLUG_MAGIC ||
+	    (p.nonce != load_relaxed(&b->s->nonce) && p.nonce))
+		return READY_FOREIGN;
+	r->plugged = true;
+	ready_space(r, b);
+	return READY_PLUG;
+}
+
+void ready_attach(struct ready *r, const struct sockbuf *b, int far)
+{
+	int n = 0;
+
+	*r = (struct ready){ .far = far };
+	r->plugged = READINESS_MUTANT != 3 && !ioctl(far, SIOCINQ, &n) && n > 0;
+	fence_seq_cst();
+	/* A predecessor may have died anywhere: what tok says proves nothing. */
+	if (READINESS_MUTANT != 2 && load_relaxed(&b->s->state) != SKS_LISTEN && readable(b))
+		token(r, b, true);
+	ready_state(r, b);
+	if (load_relaxed(&b->s->state) == SKS_CONNECTED)
+		ready_space(r, b);
+}
+
+bool ready_offer_room(const struct ready *listener)
+{
+	int n = 0;
+
+	return !ioctl(listener->far, SIOCOUTQ, &n) && n < (int)(READY_OFFERS * OFFER_TRUESIZE);
+}
+
+int ready_offer(const struct ready *listener, const struct accept_offer *o, int near)
+{
+	union { struct cmsghdr h; char space[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct iovec v = { (void *)o, sizeof(*o) };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+
+	control.h = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+				      .cmsg_len = CMSG_LEN(sizeof(int)) };
+	memcpy(CMSG_DATA(&control.h), &near, sizeof(int));
+	if (sendmsg(listener->far, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
