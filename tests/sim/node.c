@@ -241,18 +241,27 @@ static void app_accept(struct node *n, u32 sk)
 
 		if (!be16_eq(cb.s->lport, b.s->fport))
 			continue;
-		if (c->peer)
+		if (c->peer && !s->hostile)
 			sim_fail(s, "connection %u accepted twice", i);
 		c->peer = a;
 		a->peer = c;
 		a->to_send = c->expect;
 		a->expect = c->to_send;
 	}
-	if (!a->peer)
-		sim_fail(s, "accepted a connection nobody asked for");
 	tcp_offered(&n->tcp, sk);
 	tcp_claimed(&n->tcp, sk);
 	app_open(n, a);
+	if (!a->peer && s->hostile)
+		app_give_up(n, a);
+	else if (!a->peer)
+		sim_fail(s, "accepted a connection nobody asked for");
+}
+
+/* Only when segments are injected (tests/fuzz): the application gives this connection up. */
+static void app_give_up(struct node *n, struct app *a)
+{
+	a->closed = true;
+	tcp_orphan(&n->tcp, a->sk);
 }
 
 static void app_read(struct node *n, struct app *a, struct sockbuf *b)
@@ -265,6 +274,10 @@ static void app_read(struct node *n, struct app *a, struct sockbuf *b)
 		u8 got = b->rx[(tail + i) & (b->rx_size - 1)];
 
 		if (got != pattern(a->peer->seed, tail + i - a->rx_base)) {
+			if (s->hostile) {
+				app_give_up(n, a);
+				return;
+			}
 			sim_fail(s, "node %u byte %llu of sk %u is wrong", n->id, (unsigned long long)(tail + i - a->rx_base), a->sk);
 			return;
 		}
@@ -307,6 +320,10 @@ static void app_act(struct node *n, struct app *a)
 	if (state == SKS_CONNECTING)
 		return;
 	if (load_relaxed(&b.s->err)) {
+		if (s->hostile) {
+			app_give_up(n, a);
+			return;
+		}
 		a->err = (int)load_relaxed(&b.s->err);
 		sim_fail(s, "node %u sk %u: error %d", n->id, a->sk, a->err);
 		return;
@@ -316,12 +333,14 @@ static void app_act(struct node *n, struct app *a)
 	if (!a->peer)
 		return;		/* not accepted yet */
 	app_read(n, a, &b);
+	if (a->closed)
+		return;
 	if (!a->sent_fin)
 		app_write(n, a, &b);
 	if (sim_chance(s, 0.02))
 		a->pause_until = s->now + sim_below(s, sim_chance(s, 0.1) ? 20 * NSEC_PER_SEC : 200 * NSEC_PER_MSEC);
 	if (a->got_eof && a->sent_fin) {
-		if (a->got != a->expect)
+		if (a->got != a->expect && !s->hostile)
 			sim_fail(s, "node %u sk %u: end of file after %llu of %llu bytes", n->id, a->sk,
 				 (unsigned long long)a->got, (unsigned long long)a->expect);
 		a->closed = true;

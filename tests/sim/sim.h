@@ -66,11 +66,13 @@ struct sim {
 	u32 nheap, heapcap;
 	u16 mtu;
 	bool trace, restarts, checksum;
+	bool hostile;		/* somebody injects segments: errors and wrong bytes end a connection, not the run */
+	void (*hook)(struct sim *s, u8 to, const struct packet *p);	/* sees every segment put on the wire */
 	const char *failed;
 	char why[256];
 };
 
-/* sim.c: world */
+/* world.c */
 u64 sim_rand(struct sim *s);
 u64 sim_below(struct sim *s, u64 n);
 bool sim_chance(struct sim *s, double p);

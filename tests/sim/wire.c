@@ -90,6 +90,8 @@ static void transmit(struct sim *s, u8 to, const struct packet *p)
 	u64 at;
 
 	s->packets++;
+	if (s->hook)
+		s->hook(s, to, p);
 	if (w->queue && tx && (start - s->now) / tx > w->queue) {
 		wire_trace(s, "QUEUEDROP", to, p->data, p->len);
 		return;
