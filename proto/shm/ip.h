@@ -16,6 +16,7 @@
 #define IP_NEIGHS 1024u
 #define IP_HOLD 1024u		/* descriptors waiting for a neighbour or for the rest of a datagram */
 
+enum { IP_ROW_FREE, IP_ROW_RUNTIME, IP_ROW_CONFIG };	/* ip_addr.used, ip_route.used: where the row came from */
 struct ip_addr { be32 addr; u8 prefix, dev, used, conflict; };
 
 struct ip_route {		/* longest prefix wins, then the lower metric */
@@ -55,6 +56,7 @@ struct ip_shm {
 	struct counters counters;
 	_Atomic u32 conf_seq;	/* sequence lock of addr, route, pmtu: odd while being written */
 	u32 ip_id;		/* soft: RFC 6864 identification counter */
+	u64 conf_hash;		/* of the configuration's addresses and routes as last applied */
 	struct ip_addr addr[IP_ADDRS];
 	struct ip_route route[IP_ROUTES];
 	struct ip_pmtu pmtu[IP_PMTUS];
