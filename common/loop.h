@@ -12,8 +12,8 @@
 #include "base.h"
 
 struct loop;
-typedef void (*loop_fd_fn)(void *arg, u32 events);		/* EPOLL* events; stays armed (multishot) */
-struct loop_fd { int fd; loop_fd_fn fn; void *arg; u32 events; bool used, armed; };
+typedef void (*loop_fd_fn)(void *arg, u32 events);		/* EPOLL* events; stays armed, edge-triggered: drain it */
+struct loop_fd { int fd; loop_fd_fn fn; void *arg; u32 events, gen; bool used, armed; };
 struct loop_poller {
 	u32 (*poll)(void *arg, u32 budget);	/* does work, returns how much (0: none) */
 	bool (*pending)(void *arg);		/* is there work? called after sleep was declared */

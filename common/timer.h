@@ -22,6 +22,7 @@ struct timer_wheel {
 	void *arg;
 	u32 armed;
 	struct timer *slot[WHEEL_LEVELS][1 << WHEEL_BITS];
+	u64 used[WHEEL_LEVELS][(1 << WHEEL_BITS) / 64];	/* which slots hold timers */
 };
 
 void timer_wheel_init(struct timer_wheel *w, u64 now, void *arg);
