@@ -35,7 +35,14 @@ struct sk_ctl {
 	u8 optval[SOCK_OPT_MAX];
 };
 
-struct sock_arena { _Atomic u32 used; u32 uid, pid, pad; u64 secret[2]; char comm[16]; };
+/* used: use << 1 | live. `use` counts up when the number is taken and again when it is given up, so that a parked
+ * message of an earlier use is told from a living one. app: the first arena of the same application (its process
+ * family): tcpd may put connections of one's listener into another's slots. */
+struct sock_arena { _Atomic u32 used; u32 uid, pid, app; u64 secret[2]; char comm[16]; };
+
+/* Hints, both ways. Below SK_MAX: a socket's mailbox. */
+#define SOCK_HINT_SCAN 0xffffffffu		/* hints were lost, or an arena came or went: look at everything */
+#define SOCK_HINT_ARENA 0x80000000u		/* tcpd: | arena: this application needs more slots for accepted connections */
 
 /* A request of the `strata` command to ipd: one at a time, same protocol (ip_shm.admin_ans). */
 struct ip_admin { _Atomic u32 seq; u32 len; u8 request[2040]; };	/* request: protobuf, proto/control.proto */

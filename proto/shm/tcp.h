@@ -18,7 +18,7 @@ struct sk_ans {
 	_Atomic u32 done_seq;	/* == sk_ctl.op_seq: answered */
 	s32 result;		/* 0 or a negative errno */
 	u32 len;
-	u32 freed_gen;		/* slots below ARENA_ACTIVE: sockd may reuse the slot when this equals sk_ctl.gen */
+	_Atomic u32 freed_gen;	/* slots below ARENA_ACTIVE: sockd may reuse the slot when this equals sk_ctl.gen */
 	u8 data[SOCK_OPT_MAX];	/* GETSOCKOPT value */
 };
 
@@ -30,6 +30,7 @@ struct tcp_shm {
 	u32 tcp_sock_slots[SOCK_HINTS];
 	_Atomic u64 words[TCP_NBUF];
 	struct sk_ans ans[SK_MAX];
+	_Atomic u64 near_cookie[SK_MAX];	/* slots from ARENA_ACTIVE: SO_COOKIE of the application's end; 0: no pair yet */
 	struct tcp_tables t;	/* proto/shm/tcb.h */
 	_Alignas(PAGE) struct sk_buff tcp_ip_slots[TX_RING];
 	struct skb_done tcp_link_done_slots[LINK_DONE_RING];

@@ -1,0 +1,296 @@
+/* arena.c – the memory of applications: two sealed memfds and a doorbell each, parked for tcpd and for our successor.
+ *
+ * Order (crash rule 8): the number is taken (`use` counted up), then both messages are parked, then `used` says live;
+ * a death in between leaves messages of a use that never lived. An arena is given up when no client shows it and no
+ * socket is in it, for a while: its number counts up again, tcpd unmaps it, the messages are dead.
+ * Called by hello.c, slot.c, mailbox.c. */
+#include "sockd.h"
+#include "common/log.h"
+#include "common/region.h"
+
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define RETIRE_AFTER (30 * NSEC_PER_SEC)
+
+bool arena_live(const struct sockd *s, u32 id)
+{
+	return s->arena[id].stack && (load_relaxed(&s->d.sock->arena[id].used) & 1);
+}
+
+/* ---- attach: a start is a restart ---- */
+
+static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
+{
+	struct arena_own *a = &s->arena[m->id];
+	const struct sock_arena *o = &s->d.sock->arena[m->id];
+
+	if (a->stack || load_relaxed(&((struct sock_arena *)o)->used) != (m->use << 1 | 1))
+		return -ESTALE;
+	void *p = mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, fd[0], 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*a = (struct arena_own){ .stack = p, .stack_ro = fd[0], .client_rw = fd[1], .bell = fd[2] };
+	struct quota *q = quota_of(s, o->uid);
+	if (q)
+		q->arenas++;
+	for (u32 i = 0; i < ARENA_ACTIVE; i++) {
+		const struct sk_ctl *ctl = &s->d.sock->ctl[SK(m->id, i)];
+
+		if (!(load_relaxed(&ctl->gen) & 1)) {
+			a->free[i / 64] |= 1ull << (i % 64);
+			a->nfree++;
+		} else if ((q = quota_of(s, ctl->uid))) {
+			q->sockets++;
+		}
+	}
+	return 0;
+}
+
+static int walk_lot(struct sockd *s, struct lot *l)
+{
+	struct lot_seen seen;
+	int r = lot_rewind(l);
+
+	if (r)
+		return r;
+	while ((r = lot_peek(l, &seen)) > 0) {
+		r = seen.msg.hdr.type == LOT_ARENA ? adopt(s, &seen.msg.arena, seen.fd) : -EPROTO;
+		if (!r) {
+			l->live++;
+			continue;
+		}
+		l->dead++;
+		for (u32 i = 0; i < seen.nfds; i++)
+			close(seen.fd[i]);
+	}
+	return r;
+}
+
+/* A socket whose far end never reached tcpd (we died in between, and the client with us) would stay for ever:
+ * ask tcpd about each; it answers -EBADF for one it does not know, and slot_reap() then finds it freed. */
+static void ask_about_sockets(struct sockd *s)
+{
+	for (u32 a = 0; a < ARENA_MAX; a++) {
+		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++) {
+			struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
+
+			slot_reap(s, SK(a, i));
+			if (!(load_relaxed(&ctl->gen) & 1) || mailbox_busy(s, SK(a, i)) || ctl->op != SKOP_NONE)
+				continue;
+			ctl->want_gen = load_relaxed(&ctl->gen);
+			mailbox_post(s, SK(a, i));
+		}
+	}
+}
+
+int arenas_attach(struct sockd *s)
+{
+	for (u32 i = 0; i < s->sock_lots.n; i++) {
+		int r = walk_lot(s, &s->sock_lots.lot[i]);
+		if (r)
+			return r;
+	}
+	for (u32 i = 0; i < ARENA_MAX; i++) {
+		_Atomic u32 *used = &s->d.sock->arena[i].used;
+
+		if ((load_relaxed(used) & 1) && !s->arena[i].stack) {
+			log_err("arena %u is lost: its descriptors are not parked; its sockets are given up", i);
+			store_release(used, ((load_relaxed(used) >> 1) + 1) << 1);
+		}
+	}
+	ask_about_sockets(s);
+	return 0;
+}
+
+/* ---- a new one ---- */
+
+static void take_comm(struct sock_arena *o)
+{
+	char path[40];
+
+	memset(o->comm, 0, sizeof(o->comm));
+	snprintf(path, sizeof(path), "/proc/%u/comm", o->pid);
+	FILE *f = fopen(path, "re");
+	if (!f)
+		return;		/* gone already, or hidden from us: it stays nameless in ss */
+	if (fgets(o->comm, sizeof(o->comm), f))
+		o->comm[strcspn(o->comm, "\n")] = 0;
+	fclose(f);
+}
+
+struct halves { int stack_rw, stack_ro, client_rw, client_ro, bell; };
+
+static void halves_close(struct halves *h)
+{
+	int *fd = &h->stack_rw;
+
+	for (u32 i = 0; i < sizeof(*h) / sizeof(int); i++)
+		if (fd[i] >= 0)
+			close(fd[i]);
+}
+
+static int halves_make(struct halves *h, const struct arena_hdr *hdr)
+{
+	*h = (struct halves){ -1, -1, -1, -1, -1 };
+	if ((h->stack_rw = region_create("strata-arena-stack", hdr->stack_bytes)) < 0)
+		return h->stack_rw;
+	if ((h->client_rw = region_create("strata-arena-client", hdr->client_bytes)) < 0)
+		return h->client_rw;
+	if (pwrite(h->stack_rw, hdr, sizeof(*hdr), 0) != sizeof(*hdr))
+		return -EIO;
+	if ((h->stack_ro = region_reopen_ro(h->stack_rw)) < 0)
+		return h->stack_ro;
+	if ((h->client_ro = region_reopen_ro(h->client_rw)) < 0)
+		return h->client_ro;
+	if ((h->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int park(struct sockd *s, const struct halves *h, const struct arena_hdr *hdr, u32 use, u32 app)
+{
+	struct lot_msg m = { .hdr = { LOT_MAGIC, LOT_ARENA, 1 } };
+	int tcp[3] = { h->stack_rw, h->client_ro, h->bell }, own[3] = { h->stack_ro, h->client_rw, h->bell };
+
+	m.arena = (struct lot_arena){ hdr->id, use, hdr->uid, app, hdr->rx_size, hdr->tx_size,
+				      hdr->stack_bytes, hdr->client_bytes };
+	int r = lots_put(&s->sock_lots, &m, own, 3, LOTS_MAX);
+	if (r < 0)
+		return r;
+	r = lots_put(&s->tcp_lots, &m, tcp, 3, LOTS_MAX);
+	return r < 0 ? r : 0;
+}
+
+static int free_id(struct sockd *s)
+{
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (!(load_relaxed(&s->d.sock->arena[i].used) & 1))
+			return (int)i;
+	return -ENOBUFS;
+}
+
+int arena_new(struct sockd *s, const struct cred *who, s64 app)
+{
+	int id = free_id(s);
+	struct quota *q = quota_of(s, who->uid);
+	struct halves h;
+
+	if (id < 0 || !q || q->arenas >= s->d.conf.max_arenas_per_uid) {
+		count(s->d.counters, SOCK_REFUSED);
+		return -ENOBUFS;
+	}
+	struct sock_arena *o = &s->d.sock->arena[id];
+	u32 use = (load_relaxed(&o->used) >> 1) + 1;
+	store_release(&o->used, use << 1);	/* taken: no other use has this number */
+	*o = (struct sock_arena){ .used = use << 1, .uid = who->uid, .pid = who->pid, .app = app < 0 ? (u32)id : (u32)app };
+	if (getrandom(o->secret, sizeof(o->secret), 0) != sizeof(o->secret))
+		return -EIO;
+	take_comm(o);
+	struct arena_hdr hdr = {
+		.magic = ARENA_MAGIC, .version = ARENA_VERSION, .id = (u32)id, .nslots = ARENA_SLOTS,
+		.rx_size = s->d.conf.rcvbuf, .tx_size = s->d.conf.sndbuf, .uid = who->uid,
+		.secret = { o->secret[0], o->secret[1] },
+		.stack_bytes = arena_stack_bytes(s->d.conf.rcvbuf), .client_bytes = arena_client_bytes(s->d.conf.sndbuf),
+	};
+	int r = halves_make(&h, &hdr);
+	if (!r)
+		r = park(s, &h, &hdr, use, o->app);
+	void *p = r ? MAP_FAILED : mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, h.stack_ro, 0);
+	if (p == MAP_FAILED) {
+		log_err("cannot make an arena for pid %u: %s", who->pid, strerror(r ? -r : errno));
+		halves_close(&h);
+		return r ? r : -ENOMEM;
+	}
+	close(h.stack_rw);
+	close(h.client_ro);
+	s->arena[id] = (struct arena_own){ .stack = p, .stack_ro = h.stack_ro, .client_rw = h.client_rw, .bell = h.bell,
+					   .free = { ~0ull, ~0ull, ~0ull, ~0ull }, .nfree = ARENA_ACTIVE };
+	q->arenas++;
+	store_release(&o->used, use << 1 | 1);
+	mailbox_hint(s, SOCK_HINT_SCAN);
+	return id;
+}
+
+/* ---- giving up ---- */
+
+static bool in_use(const struct sockd *s, u32 id)
+{
+	for (const struct client *c = s->clients; c; c = c->next)
+		if (c->arenas >> id & 1)
+			return true;
+	if (s->arena[id].nfree != ARENA_ACTIVE)
+		return true;
+	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
+		if (slot_gen(s, SK(id, i)))
+			return true;
+	return false;
+}
+
+static void give_up(struct sockd *s, u32 id)
+{
+	struct arena_own *a = &s->arena[id];
+	struct sock_arena *o = &s->d.sock->arena[id];
+	struct quota *q = quota_of(s, o->uid);
+
+	store_release(&o->used, ((load_relaxed(&o->used) >> 1) + 1) << 1);
+	if (q && q->arenas)
+		q->arenas--;
+	munmap((void *)a->stack, ARENA_STACK_RINGS);
+	close(a->stack_ro);
+	close(a->client_rw);
+	close(a->bell);
+	*a = (struct arena_own){ 0 };
+	mailbox_hint(s, SOCK_HINT_SCAN);
+}
+
+/* Dead messages pin the memory of dead arenas: copy the living elsewhere, then drain. */
+static void compact(struct sockd *s)
+{
+	for (u32 i = 0; i < s->sock_lots.n; i++) {
+		struct lot *l = &s->sock_lots.lot[i];
+		struct lot_seen seen;
+		bool moved = true;
+
+		if (lot_rewind(l))
+			return;
+		while (lot_peek(l, &seen) > 0) {
+			const struct lot_arena *m = &seen.msg.arena;
+			bool live = seen.msg.hdr.type == LOT_ARENA && arena_live(s, m->id) &&
+				    load_relaxed(&s->d.sock->arena[m->id].used) >> 1 == m->use;
+
+			if (live && lots_put(&s->sock_lots, &seen.msg, seen.fd, seen.nfds, i) < 0)
+				moved = false;
+			for (u32 k = 0; k < seen.nfds; k++)
+				close(seen.fd[k]);
+		}
+		if (moved && l->walked) {
+			if (lot_drain(l))
+				log_warn("a lot could not be emptied");
+			return;		/* the survivors lie in another one; that one is for next time */
+		}
+	}
+}
+
+void arenas_retire(struct sockd *s)
+{
+	u32 gone = 0;
+
+	for (u32 i = 0; i < ARENA_MAX; i++) {
+		struct arena_own *a = &s->arena[i];
+
+		if (!arena_live(s, i) || in_use(s, i)) {
+			a->idle_since = 0;
+		} else if (!a->idle_since) {
+			a->idle_since = s->d.loop.now;
+		} else if (s->d.loop.now - a->idle_since > RETIRE_AFTER) {
+			give_up(s, i);
+			gone++;
+		}
+	}
+	if (gone)
+		compact(s);
+}

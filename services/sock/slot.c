@@ -1,0 +1,162 @@
+/* slot.c – tx1: a socket is a slot below ARENA_ACTIVE in an arena of its application.
+ *
+ * sk_ctl.gen is odd while the slot is in use. It is stored before the far end is parked, with who asked for it, so
+ * that a repeated request finds its socket. The slot is free again when tcpd says so (ans.freed_gen), which it does
+ * when the last copy of the descriptor and the connection are gone. Called by call.c, hello.c, mailbox.c. */
+#include "sockd.h"
+
+#include <sys/random.h>
+
+struct quota *quota_of(struct sockd *s, u32 uid)
+{
+	for (u32 i = 0, k = uid * 2654435761u % QUOTA_UIDS; i < QUOTA_UIDS; i++, k = (k + 1) % QUOTA_UIDS) {
+		struct quota *q = &s->quota[k];
+
+		if (!q->used)
+			*q = (struct quota){ .uid = uid, .used = true };
+		if (q->uid == uid)
+			return q;
+	}
+	return NULL;	/* more users than anybody has: refused, not confused */
+}
+
+static s64 take_slot(struct sockd *s, u32 arena)
+{
+	struct arena_own *a = &s->arena[arena];
+
+	for (u32 w = 0; w < ARRAY_SIZE(a->free); w++) {
+		if (!a->free[w])
+			continue;
+		u32 bit = (u32)__builtin_ctzll(a->free[w]);
+		a->free[w] &= a->free[w] - 1;
+		a->nfree--;
+		return SK(arena, w * 64 + bit);
+	}
+	return -ENOBUFS;
+}
+
+int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool *ret_new_arena)
+{
+	s64 sk = -ENOBUFS;
+
+	*ret_new_arena = false;
+	for (u64 m = c->arenas; m && sk < 0; m &= m - 1)
+		sk = take_slot(s, (u32)__builtin_ctzll(m));
+	if (sk < 0) {
+		u32 first = c->arenas ? (u32)__builtin_ctzll(c->arenas) : 0;
+		int id = arena_new(s, &c->cred, c->arenas ? (s64)s->d.sock->arena[first].app : -1);
+
+		if (id < 0)
+			return id;
+		c->arenas |= 1ull << id;
+		*ret_new_arena = true;
+		sk = take_slot(s, (u32)id);
+	}
+	struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	u64 nonce;
+	if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
+		return -EIO;
+	ctl->uid = c->cred.uid;
+	ctl->pid = c->cred.pid;
+	ctl->client = c->id;
+	ctl->req = c->call.rq->id;
+	ctl->cookie = cookie;
+	ctl->nonce = nonce | 1;
+	ctl->op = SKOP_NONE;
+	ctl->want_gen = load_relaxed(&ctl->gen) + 1;
+	store_release(&ctl->gen, ctl->want_gen);
+	quota_of(s, c->cred.uid)->sockets++;
+	*ret_sk = (u32)sk;
+	return 0;
+}
+
+/* The far end goes to tcpd by lying in its lot. Repeated: tcpd keeps the first and ignores the second. */
+int slot_park(struct sockd *s, u32 sk, int far)
+{
+	const struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	struct lot_msg m = { .hdr = { LOT_MAGIC, LOT_FAR, 1 } };
+
+	m.far[0] = (struct lot_far){ .sk = sk, .gen = load_relaxed(&ctl->gen), .cookie = ctl->cookie, .nonce = ctl->nonce };
+	int r = lots_put(&s->tcp_lots, &m, &far, 1, LOTS_MAX);
+	return r < 0 ? r : 0;
+}
+
+static void slot_release(struct sockd *s, u32 sk)
+{
+	struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	struct arena_own *a = &s->arena[SK_ARENA(sk)];
+	struct quota *q = quota_of(s, ctl->uid);
+	u32 slot = SK_SLOT(sk);
+
+	if (q && q->sockets)
+		q->sockets--;
+	ctl->cookie = 0;
+	store_release(&ctl->gen, load_relaxed(&ctl->gen) + 1);
+	a->free[slot / 64] |= 1ull << (slot % 64);
+	a->nfree++;
+}
+
+/* Allocated, but tcpd never heard of it. */
+void slot_abandon(struct sockd *s, u32 sk) { slot_release(s, sk); }
+
+void slot_reap(struct sockd *s, u32 sk)
+{
+	const struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	u32 gen = load_relaxed(&((struct sk_ctl *)ctl)->gen);
+
+	if (SK_SLOT(sk) < ARENA_ACTIVE && (gen & 1) && load_acquire(&s->d.tcp->ans[sk].freed_gen) == gen &&
+	    !mailbox_busy(s, sk))
+		slot_release(s, sk);
+}
+
+/* A request that made a socket is repeated (the first after a reconnect may be): which socket was it? It may lie in an
+ * arena whose announcement was lost with the reply. */
+s64 slot_of_request(struct sockd *s, const struct client *c, u64 req, u64 cookie)
+{
+	for (u32 a = 0; a < ARENA_MAX; a++) {
+		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++) {
+			const struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
+
+			if ((load_relaxed(&ctl->gen) & 1) && ctl->cookie == cookie && ctl->client == c->id && ctl->req == req)
+				return SK(a, i);
+		}
+	}
+	return -ENOENT;
+}
+
+u32 slot_gen(const struct sockd *s, u32 sk)
+{
+	u32 arena = SK_ARENA(sk), slot = SK_SLOT(sk);
+
+	if (arena >= ARENA_MAX || !arena_live(s, arena))
+		return 0;
+	if (slot < ARENA_ACTIVE)
+		return load_relaxed(&s->d.sock->ctl[sk].gen);
+	const struct sk_stack *w = &s->arena[arena].stack->sk[slot];
+	return load_acquire(&((struct sk_stack *)w)->state) == SKS_FREE ? 0 : load_relaxed(&((struct sk_stack *)w)->gen);
+}
+
+bool slot_may(const struct sockd *s, const struct client *c, u32 sk, u32 gen)
+{
+	u32 arena = SK_ARENA(sk);
+
+	return arena < ARENA_MAX && (c->arenas >> arena & 1) && gen && slot_gen(s, sk) == gen &&
+	       (SK_SLOT(sk) >= ARENA_ACTIVE || (gen & 1));
+}
+
+s64 slot_of_cookie(const struct sockd *s, u64 cookie)
+{
+	for (u32 a = 0; cookie && a < ARENA_MAX; a++) {
+		if (!arena_live(s, a))
+			continue;
+		for (u32 i = 0; i < ARENA_SLOTS; i++) {
+			u32 sk = SK(a, i);
+			const struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+
+			if (i < ARENA_ACTIVE ? (load_relaxed(&ctl->gen) & 1) && ctl->cookie == cookie
+					     : load_acquire(&s->d.tcp->near_cookie[sk]) == cookie && slot_gen(s, sk))
+				return sk;
+		}
+	}
+	return -ENOENT;
+}
