@@ -41,8 +41,11 @@ static inline bool be32_eq(be32 a, be32 b) { return a.v == b.v; }
 #define ALIGN_UP(x, a) (((x) + ((a) - 1)) & ~((typeof(x))(a) - 1))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
-#define MIN(a, b) ({ typeof(a) a_ = (a); typeof(b) b_ = (b); a_ < b_ ? a_ : b_; })
-#define MAX(a, b) ({ typeof(a) a_ = (a); typeof(b) b_ = (b); a_ > b_ ? a_ : b_; })
+#define MINMAX_(a, b, op, n) MINMAX__(a, b, op, n)
+#define MINMAX__(a, b, op, n) \
+	({ typeof(a) a_##n = (a); typeof(b) b_##n = (b); a_##n op b_##n ? a_##n : b_##n; })
+#define MIN(a, b) MINMAX_(a, b, <, __COUNTER__)	/* each argument evaluated once; they nest */
+#define MAX(a, b) MINMAX_(a, b, >, __COUNTER__)
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -227,6 +227,13 @@ int node_connect(struct node *n, u16 port, u64 bytes, u64 peer_bytes)
 	return r;
 }
 
+/* Only when segments are injected (tests/fuzz): the application gives this connection up. */
+static void app_give_up(struct node *n, struct app *a)
+{
+	a->closed = true;
+	tcp_orphan(&n->tcp, a->sk);
+}
+
 /* Which client does this accepted connection answer? By its port, as a server's log would tell. */
 static void app_accept(struct node *n, u32 sk)
 {
@@ -255,13 +262,6 @@ static void app_accept(struct node *n, u32 sk)
 		app_give_up(n, a);
 	else if (!a->peer)
 		sim_fail(s, "accepted a connection nobody asked for");
-}
-
-/* Only when segments are injected (tests/fuzz): the application gives this connection up. */
-static void app_give_up(struct node *n, struct app *a)
-{
-	a->closed = true;
-	tcp_orphan(&n->tcp, a->sk);
 }
 
 static void app_read(struct node *n, struct app *a, struct sockbuf *b)
