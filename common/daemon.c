@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -22,8 +23,6 @@
 
 #define POLL_NS_DEFAULT (50 * NSEC_PER_USEC)
 #define KEEPER_RETRY_NS (200 * NSEC_PER_MSEC)
-
-struct args { const char *instance, *config; int level; };
 
 static void usage(const char *name)
 {
@@ -47,7 +46,7 @@ static int parse_level(const char *s)
 	return -EINVAL;
 }
 
-static int parse_args(const char *name, int argc, char **argv, struct args *a)
+int daemon_args(const char *name, int argc, char **argv, struct daemon_args *a)
 {
 	static const struct option opts[] = { { "instance", required_argument, NULL, 'i' },
 					      { "config", required_argument, NULL, 'c' },
@@ -56,7 +55,7 @@ static int parse_args(const char *name, int argc, char **argv, struct args *a)
 					      { 0 } };
 	int c;
 
-	*a = (struct args){ .level = 6 };
+	*a = (struct daemon_args){ .level = 6 };
 	while ((c = getopt_long(argc, argv, "i:c:l:h", opts, NULL)) != -1) {
 		switch (c) {
 		case 'i': a->instance = optarg; break;
@@ -265,13 +264,12 @@ int daemon_init(struct daemon *d, const char *name, enum region_id role, int arg
 {
 	struct rlimit files;
 	char file[256];
-	struct args a;
+	struct daemon_args a;
 	int r;
 
 	*d = (struct daemon){ .name = name, .role = role, .keeper = -1, .signals = -1 };
-	r = parse_args(name, argc, argv, &a);
-	if (r < 0)
-		return r;
+	if (daemon_args(name, argc, argv, &a) < 0)
+		exit(EX_CONFIG);
 	log_open(name, a.instance);
 	log_set_level(a.level);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
@@ -280,9 +278,8 @@ int daemon_init(struct daemon *d, const char *name, enum region_id role, int arg
 			log_warn("RLIMIT_NOFILE: %m");
 	}
 	snprintf(file, sizeof(file), "/etc/strata/%s.conf", a.instance);
-	r = config_load(&d->conf, a.config ? a.config : file, a.instance);
-	if (r < 0)
-		return r;
+	if (config_load(&d->conf, a.config ? a.config : file, a.instance) < 0)
+		exit(EX_CONFIG);	/* units: not restarted, it would not mend it */
 	r = open_signals(d);
 	if (r == 0)
 		r = place(d);
@@ -367,7 +364,19 @@ static int park(struct daemon *d, const char *name, int fd)
 
 int daemon_park(struct daemon *d, const char *name, int fd) { return fd < 0 ? -EBADF : park(d, name, fd); }
 int daemon_unpark(struct daemon *d, const char *name) { return park(d, name, -1); }
-int daemon_fd(struct daemon *d, const char *name) { return keeper_find(&d->given, name); }
+
+int daemon_fd(struct daemon *d, const char *name)
+{
+	char lot[KEEPER_NAME];
+	size_t n = strlen(name);
+
+	if (strncmp(name, "lot:", 4) || n < 2 || n >= sizeof(lot) || name[n - 2] != ':')
+		return keeper_find(&d->given, name);
+	memcpy(lot, name, n + 1);	/* the ends of a lot: 0 or r is read, 1 or w is written */
+	if (lot[n - 1] == 'r' || lot[n - 1] == 'w')
+		lot[n - 1] = lot[n - 1] == 'r' ? '0' : '1';
+	return keeper_find(&d->given, lot);
+}
 
 int daemon_parked(struct daemon *d, const char *name)
 {

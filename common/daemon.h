@@ -38,14 +38,18 @@ struct daemon {
 	int status;			/* exit status */
 };
 
-/* 0 or -errno, explained on the log. --help prints and exits. */
+struct daemon_args { const char *instance, *config; int level; };	/* config NULL: the default */
+/* The arguments every daemon has. 0 or -EINVAL, explained on stderr; --help prints and exits. */
+int daemon_args(const char *name, int argc, char **argv, struct daemon_args *a);
+
+/* 0 or -errno, explained on the log. Wrong arguments or configuration exit with EX_CONFIG: restarting does not mend them. */
 int daemon_init(struct daemon *d, const char *name, enum region_id role, int argc, char **argv);
 int daemon_run(struct daemon *d);		/* READY=1, loop, watchdog; returns exit status */
 /* Have keepd keep `fd` (a device) beyond this process's death; synchronous: returns after it is safe. 0 or -errno. */
 int daemon_park(struct daemon *d, const char *name, int fd);
 int daemon_unpark(struct daemon *d, const char *name);
 int daemon_parked(struct daemon *d, const char *name);	/* descriptor from an earlier life, or -1 */
-/* Any descriptor received from keepd: "region:secret", "lot:tcp:3:r", "dev:tap0"; -1: none of that name. Ours for life. */
+/* Any descriptor received from keepd: "region:secret", "lot:tcp:3:0" (":r" is ":0", ":w" is ":1"), "dev:tap0"; -1: none of that name. Ours for life. */
 int daemon_fd(struct daemon *d, const char *name);
 
 /* Ring a neighbour if it sleeps. Call after publishing; contains the fence that pairs with the loop's. */
