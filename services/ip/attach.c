@@ -26,7 +26,12 @@ static void newest_in_ring(const struct ring *out, bool done, enum ring_id id, c
 
 static void recover_input(struct ip_stack *st, struct ring *in, enum ring_id id)
 {
-	u32 next = in->pos;
+	u32 next;
+
+	/* The producer's region was made anew while ours was not: begin where it does. */
+	if (load_acquire(&in->prod->head) - in->pos > ring_capacity(in))
+		in->pos = in->seen = load_acquire(&in->prod->head);
+	next = in->pos;
 
 	newest_in_ring(&st->r.ip_link, false, id, in, &next);
 	newest_in_ring(&st->r.ip_tcp, false, id, in, &next);

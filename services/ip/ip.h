@@ -76,10 +76,8 @@ struct dst_entry {
 struct ip_skb_cb {
 	struct ip_cb cb;
 	u32 nh_off;		/* of the network header in the buffer */
-	u16 ihl;		/* its bytes, options included */
-	u16 id;
-	u16 frag_off;		/* host order, flags included */
-	u16 tot_len;
+	u32 ihl;		/* its bytes, options included */
+	struct ip_hdr iph;	/* a private copy of its first 20 bytes */
 };
 static_assert(sizeof(struct ip_skb_cb) <= SKB_HDR_ROOM, "control block");
 static inline struct ip_skb_cb *IPCB(struct sk_buff *skb) { return (struct ip_skb_cb *)skb->hdr; }
