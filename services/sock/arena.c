@@ -181,7 +181,7 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 
 	if (id < 0 || !q || q->arenas >= s->d.conf.max_arenas_per_uid) {
 		count(s->d.counters, SOCK_REFUSED);
-		return -ENOBUFS;
+		return -ENOSPC;
 	}
 	struct sock_arena *o = &s->d.sock->arena[id];
 	u32 use = (load_relaxed(&o->used) >> 1) + 1;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define EVENTS 64
+#define ROUNDS 16		/* then tcpd's answers have their turn */
 #define RATE_MAX 200000u	/* requests a second of one client */
 
 void client_cut(struct sockd *s, struct client *c)
@@ -148,9 +149,9 @@ void clients_event(void *arg, u32 events)
 {
 	struct sockd *s = arg;
 	struct epoll_event e[EVENTS];
-	int n;
+	int n = 0;
 
-	do {
+	for (u32 round = 0; round < ROUNDS; round++) {
 		n = epoll_wait(s->epfd, e, EVENTS, 0);
 		for (int i = 0; i < n; i++) {
 			struct client *c = e[i].data.ptr;
@@ -162,7 +163,10 @@ void clients_event(void *arg, u32 events)
 			else if (!c->call.active)
 				read_client(s, c);
 		}
-	} while (n > 0);
+		if (n <= 0)
+			break;
+	}
+	s->more = n > 0;	/* the loop tells edges only; the rest is mailbox_poll()'s to ask for */
 }
 
 void client_reply(struct sockd *s, struct client *c, Strata__Sock__Reply *re, const int *fd, u32 nfds)

@@ -100,11 +100,13 @@ u32 mailbox_poll(void *arg, u32 budget)
 		s->hints_lost = false;
 		mailbox_hint(s, SOCK_HINT_SCAN);
 	}
+	if (s->more)
+		clients_event(s, 0);
 	if (s->d.loop.now >= s->retire_at) {
 		s->retire_at = s->d.loop.now + NSEC_PER_SEC;
 		arenas_retire(s);
 	}
-	loop_deadline(&s->d.loop, s->hints_lost ? s->d.loop.now + NSEC_PER_MSEC : s->retire_at);
+	loop_deadline(&s->d.loop, s->hints_lost || s->more ? s->d.loop.now + NSEC_PER_MSEC : s->retire_at);
 	return n;
 }
 

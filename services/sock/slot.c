@@ -47,7 +47,7 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 		int id = arena_new(s, &c->cred, c->arenas ? (s64)s->d.sock->arena[first].app : -1);
 
 		if (id < 0)
-			return id;
+			return id == -ENOSPC ? -ENOBUFS : id;
 		c->arenas |= 1ull << id;
 		*ret_new_arena = true;
 		sk = take_slot(s, (u32)id);

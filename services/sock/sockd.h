@@ -64,6 +64,7 @@ struct sockd {
 	struct client *clients;
 	u32 nclients;
 	struct ring to_tcp, from_tcp;	/* hints */
+	bool more;			/* clients wait to be read */
 	bool hints_lost;		/* SOCK_HINT_SCAN is owed to tcpd */
 	u32 admin_gid;			/* group strata; 0: there is none */
 	struct client *admin;		/* who waits for ipd */

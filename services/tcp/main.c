@@ -1,0 +1,86 @@
+/* main.c – strata-tcpd: TCP. Attach (a start is a restart), then serve. The flow is in path.h, a pass in sk_loop.c.
+ *
+ * Order of the start: own tables, arenas and far ends from the lots, offers, mailboxes, kicks; no segment is taken
+ * before all of that is valid, or live connections would get RSTs (crash rule 6). */
+#include "tcpd.h"
+#include "common/iproute.h"
+#include "common/log.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+static int op_route(void *ctx, be32 daddr, be32 saddr_hint, struct tcp_route *ret)
+{
+	struct tcpd *x = ctx;
+	struct ip_path p;
+	int r = route_lookup(x->d.ip, x->d.link, daddr, saddr_hint, &p);
+
+	if (r)
+		return r;
+	/* linkd cuts and sums in software what its device cannot, later and therefore cheaper than we could */
+	*ret = (struct tcp_route){ .saddr = p.saddr, .mtu = p.mtu, .gso = true, .csum = true };
+	return 0;
+}
+
+static bool op_is_local(void *ctx, be32 addr) { return ip_is_local(((struct tcpd *)ctx)->d.ip, addr); }
+
+static void op_random(void *ctx, void *buf, size_t n)
+{
+	if (getrandom(buf, n, 0) != (ssize_t)n)
+		abort();	/* a TCP without randomness would be worse than none */
+}
+
+static const struct tcp_ops ops = {
+	.queue_xmit = op_queue_xmit, .alloc = op_alloc, .unalloc = op_unalloc, .loans = op_loans, .route = op_route,
+	.is_local = op_is_local, .random = op_random, .data_ready = op_data_ready, .write_space = op_write_space,
+	.state_change = op_state_change, .freed = op_freed, .child = op_child, .accept_ready = op_accept_ready,
+};
+
+static int attach(struct tcpd *x)
+{
+	int r;
+
+	x->t = (struct tcp_stack){ .ops = &ops, .ctx = x, .now = clock_ns(), .t = &x->d.tcp->t, .counters = x->d.counters,
+				   .conf = &x->d.conf };
+	x->cause = (struct cause){ .ring = R_NONE };
+	if ((r = rings_attach(x)) || (r = fars_open(x)) || (r = mbox_attach(x)) || (r = tcp_attach(&x->t)))
+		return r;
+	if ((r = tcp_lots_open(x)) || (r = tcp_lots_walk(x)))
+		return r;
+	accept_recover(x);
+	mbox_scan(x);
+	kicks_poll(x, true);
+	for (u32 sk = 0; sk < MIN(load_relaxed(&x->t.t->sk_high), SK_MAX); sk++)
+		sk_kicked(x, sk);	/* words may have changed without a kick we remember */
+	x->unsent = true;
+	r = loop_add_fd(&x->d.loop, x->epfd, EPOLLIN, fars_event, x);
+	if (r < 0)
+		return r;
+	r = loop_add_poller(&x->d.loop, tcpd_poll, tcpd_pending, x);
+	return r < 0 ? r : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct tcpd *x = mmap(NULL, sizeof(*x), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (x == MAP_FAILED)
+		return EXIT_FAILURE;
+	r = daemon_init(&x->d, "tcpd", REGION_TCP, argc, argv);
+	if (r)
+		return EXIT_FAILURE;
+	r = attach(x);
+	if (r) {
+		log_err("cannot start: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	store_relaxed(&x->d.pub->starts, load_relaxed(&x->d.pub->starts) + 1);
+	daemon_ring_always(&x->d, REGION_LINK);
+	daemon_ring_always(&x->d, REGION_IP);
+	daemon_ring_always(&x->d, REGION_SOCK);
+	r = daemon_run(&x->d);
+	tcp_detach(&x->t);
+	return r;
+}

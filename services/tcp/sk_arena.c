@@ -1,0 +1,193 @@
+/* sk_arena.c – applications' memory: mapping, kicks (tx2 begins here), slots for accepted connections.
+ *
+ * Kick counters are compared with a private copy in cache lines; nobody clears anything. While it polls, tcpd looks at
+ * arenas that were active lately in every pass and at the others in turn; before it sleeps at all of them. From then on
+ * an application rings its arena's doorbell. Client words are hostile; only counters are read here.
+ * Called by sk_loop.c, sk_lot.c (mapping) and TCP (op_child). */
+#include "tcpd.h"
+#include "common/log.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HOT (100 * NSEC_PER_MSEC)
+#define TURN 16u
+#define FEW_SLOTS 16u
+
+static bool sane(const struct lot_arena *m, const int *fd)
+{
+	struct stat st, cl;
+
+	return m->rx_size && m->tx_size && !(m->rx_size & (m->rx_size - 1)) && !(m->tx_size & (m->tx_size - 1)) &&
+	       m->stack_bytes == arena_stack_bytes(m->rx_size) && m->client_bytes == arena_client_bytes(m->tx_size) &&
+	       !fstat(fd[0], &st) && !fstat(fd[1], &cl) && (u64)st.st_size >= m->stack_bytes &&
+	       (u64)cl.st_size >= m->client_bytes;
+}
+
+static void unmap(struct tcpd *x, u32 id)
+{
+	struct app_arena *a = &x->arena[id];
+	struct arena_map *m = &x->t.arena[id];
+
+	for (u32 i = 0; i < ARENA_SLOTS; i++)
+		if (x->far[SK(id, i)].kind)
+			far_drop(x, SK(id, i));
+	munmap(m->stack, a->stack_bytes);
+	munmap(m->client, a->client_bytes);
+	*m = (struct arena_map){ 0 };
+	if (epoll_ctl(x->epfd, EPOLL_CTL_DEL, a->bell, NULL) < 0)
+		log_warn("epoll_ctl: %s", strerror(errno));
+	close(a->stack);
+	close(a->client);
+	close(a->bell);
+	lot_entry_died(x, a->lot);
+	*a = (struct app_arena){ 0 };
+}
+
+int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 lot)
+{
+	struct app_arena *a = &x->arena[m->id];
+	u32 now = load_acquire(&x->d.sock->arena[m->id].used);
+
+	if (now >> 1 != m->use || (a->mapped && a->use == m->use))
+		return -ESTALE;		/* dead, or the second copy of it */
+	if (!sane(m, fd)) {
+		log_err("arena %u makes no sense; ignored", m->id);
+		return -EPROTO;
+	}
+	if (a->mapped)
+		unmap(x, m->id);
+	void *s = mmap(NULL, m->stack_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd[0], 0);
+	void *c = mmap(NULL, m->client_bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd[1], 0);
+	if (s == MAP_FAILED || c == MAP_FAILED) {
+		int r = -errno;
+
+		if (s != MAP_FAILED)
+			munmap(s, m->stack_bytes);
+		return r;
+	}
+	*a = (struct app_arena){ .mapped = true, .use = m->use, .app = m->app, .uid = m->uid, .stack = fd[0], .client = fd[1],
+				 .bell = fd[2], .lot = lot, .stack_bytes = m->stack_bytes, .client_bytes = m->client_bytes };
+	x->t.arena[m->id] = (struct arena_map){ s, c, m->rx_size, m->tx_size, m->id, true };
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (x->arena[i].mapped && x->arena[i].app == a->app)
+			x->arena[i].asked = false;
+	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
+		if (load_relaxed(&x->d.tcp->t.sk[SK(m->id, i)].phase) == TCPP_FREE)
+			arena_slot_back(x, SK(m->id, i));
+	int r = far_watch(x, a->bell, EV_BELL, m->id, 0, EPOLLIN | EPOLLET);
+	if (r)
+		log_err("arena %u: no doorbell: %s", m->id, strerror(-r));
+	tcp_arena_added(&x->t, m->id);
+	return 0;
+}
+
+void arenas_scan(struct tcpd *x)
+{
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (x->arena[i].mapped && load_acquire(&x->d.sock->arena[i].used) >> 1 != x->arena[i].use)
+			unmap(x, i);
+}
+
+/* ---- kicks ---- */
+
+#define PER_LINE (CACHELINE / sizeof(u16))
+
+static u32 kicks_of(struct tcpd *x, u32 id)
+{
+	struct app_arena *a = &x->arena[id];
+	_Atomic u16 *kick = x->t.arena[id].client->kick;
+	u32 n = 0;
+
+	for (u32 line = 0; line < ARENA_SLOTS; line += PER_LINE) {
+		if (!memcmp((const void *)&kick[line], &a->kick[line], CACHELINE))
+			continue;
+		for (u32 i = line; i < line + PER_LINE; i++) {
+			u16 k = load_acquire(&kick[i]);	/* pairs with the release of the application's kick */
+
+			if (k == a->kick[i])
+				continue;
+			a->kick[i] = k;
+			sk_kicked(x, SK(id, i));
+			n++;
+		}
+	}
+	if (n)
+		a->hot_until = x->t.now + HOT;
+	return n;
+}
+
+u32 kicks_poll(struct tcpd *x, bool all)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < ARENA_MAX; i++) {
+		const struct app_arena *a = &x->arena[i];
+
+		if (a->mapped && (all || a->hot_until > x->t.now || (x->pass + i) % TURN == 0))
+			n += kicks_of(x, i);
+	}
+	return n;
+}
+
+bool kicks_pending(struct tcpd *x)
+{
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (x->arena[i].mapped &&
+		    memcmp((const void *)x->t.arena[i].client->kick, x->arena[i].kick, sizeof(x->arena[i].kick))) {
+			x->arena[i].hot_until = x->t.now + HOT;
+			return true;
+		}
+	return false;
+}
+
+/* ---- slots for accepted connections ---- */
+
+void arena_slot_back(struct tcpd *x, u32 sk)
+{
+	struct app_arena *a = &x->arena[SK_ARENA(sk)];
+	u32 i = SK_SLOT(sk) - ARENA_ACTIVE;
+	u64 bit = 1ull << (i % 64);
+
+	if (a->free[i / 64] & bit)
+		return;
+	a->free[i / 64] |= bit;
+	a->nfree++;
+}
+
+static s64 take(struct app_arena *a, u32 id)
+{
+	for (u32 w = 0; w < ARRAY_SIZE(a->free); w++) {
+		if (!a->free[w])
+			continue;
+		u32 bit = (u32)__builtin_ctzll(a->free[w]);
+		a->free[w] &= a->free[w] - 1;
+		a->nfree--;
+		return SK(id, ARENA_ACTIVE + w * 64 + bit);
+	}
+	return -ENOBUFS;
+}
+
+/* The listener's own arena first, then others of the same application. When few are left sockd makes another. */
+s64 op_child(void *ctx, u32 listener)
+{
+	struct tcpd *x = ctx;
+	u32 own = SK_ARENA(listener), left = 0;
+	s64 sk = take(&x->arena[own], own);
+
+	for (u32 i = 0; i < ARENA_MAX; i++) {
+		struct app_arena *a = &x->arena[i];
+
+		if (!a->mapped || a->app != x->arena[own].app)
+			continue;
+		if (sk < 0)
+			sk = take(a, i);
+		left += a->nfree;
+	}
+	if (left < FEW_SLOTS && !x->arena[own].asked) {
+		x->arena[own].asked = true;
+		mbox_hint(x, SOCK_HINT_ARENA | own);
+	}
+	return sk;
+}

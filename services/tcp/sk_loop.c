@@ -1,0 +1,45 @@
+/* sk_loop.c – one pass of tcpd: everything that may have happened, in the order that wastes least.
+ *
+ * Completions first (buffers for what follows), sockd's requests, applications' kicks (tx2), segments (rx6), offers,
+ * timers, then everything is sent at once (tcp_flush), published, and the neighbours rung. Called by common/loop.c. */
+#include "tcpd.h"
+
+u32 tcpd_poll(void *arg, u32 budget)
+{
+	struct tcpd *x = arg;
+	u32 work;
+
+	x->pass++;
+	x->t.now = x->d.loop.now;
+	work = rings_completions(x);
+	work += mbox_poll(x);
+	work += kicks_poll(x, false);
+	work += rings_receive(x, budget);
+	if (x->noffered)
+		offers_look_for_claims(x, 64);
+	offers_run(x);
+	if (x->blocked && ring_space(&x->tcp_ip)) {
+		x->blocked = false;
+		ring_clear_want(&x->tcp_ip);
+		tcp_resume(&x->t);
+	}
+	u64 next = tcp_run_timers(&x->t);
+	tcp_flush(&x->t);
+	rings_publish(x);
+	if (ring_dirty(&x->hints_out) || x->hints_lost)
+		mbox_poll(x);
+	if (!work && x->unsent)
+		tcp_lots_compact(x);
+	x->unsent = false;
+	loop_deadline(&x->d.loop, next);
+	return work;
+}
+
+/* Sleep has been declared, in the page that daemons and applications see; the loop's fence pairs with the one between an
+ * application's kick and its look at `sleeping`. Everybody's last words are looked at. */
+bool tcpd_pending(void *arg)
+{
+	struct tcpd *x = arg;
+
+	return x->unsent || rings_pending(x) || mbox_pending(x) || kicks_pending(x);
+}
