@@ -1,0 +1,106 @@
+/* main.c – strata-linkd: the thin shell around rx1, rx2, tx7 and tx8.
+ *
+ * Opens the devices (their descriptors outlive us with keepd), takes over what a predecessor left, then runs the
+ * loop: a device's event schedules it, pollers do the work. See path.h for the way of a packet. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "common/daemon.h"
+#include "common/log.h"
+#include "services/link/path.h"
+
+static struct daemon daemon_;
+static struct linkd linkd;
+
+static void bell(void *ctx, enum region_id who) { daemon_ring(ctx, who); }
+
+static void on_device(void *arg, u32 events) { netif_rx_schedule(arg); }
+
+/* Buffers first, so that reception finds them. They are no work to stay awake for. */
+static u32 poll_rx(void *arg, u32 budget)
+{
+	linkd.now = daemon_.loop.now;
+	rx_buffers_returned(&linkd, 4 * budget);
+	return net_rx_action(&linkd, budget);
+}
+
+static bool pending_rx(void *arg)
+{
+	/* Nobody rings for a buffer unless we are out of them; when we are, see whether some came back meanwhile. */
+	if (linkd.rx_blocked)
+		rx_buffers_returned(&linkd, LINK_DONE_RING);
+	return net_rx_pending(&linkd);
+}
+
+static u32 poll_tx(void *arg, u32 budget)
+{
+	u32 n;
+
+	linkd.now = daemon_.loop.now;
+	n = link_tx_poll(&linkd, budget);
+	loop_deadline(&daemon_.loop, net_tx_deadline(&linkd));
+	return n;
+}
+
+static bool pending_tx(void *arg) { return link_tx_pending(&linkd); }
+
+static int open_device(struct daemon *d, const struct conf_dev *conf)
+{
+	char name[32];
+	struct net_device *dev;
+	int parked, r;
+
+	snprintf(name, sizeof(name), "dev:%s", conf->name);
+	parked = daemon_parked(d, name);
+	r = dev_open(&linkd, conf, parked);
+	if (r < 0)
+		return r;
+	dev = &linkd.dev[linkd.ndevs - 1];
+	r = daemon_park(d, name, dev->fd);
+	if (r < 0)
+		return r;
+	r = loop_add_fd(&d->loop, dev->fd, EPOLLIN, on_device, dev);
+	return MIN(r, 0);
+}
+
+static int start(struct daemon *d)
+{
+	const char *pcap = getenv("STRATA_PCAP");
+	int r;
+
+	linkd.now = clock_ns();
+	linkd.bell = bell;
+	linkd.ctx = d;
+	r = link_attach(&linkd, d);
+	for (u32 i = 0; i < d->conf.ndevs && r == 0; i++)
+		r = open_device(d, &d->conf.dev[i]);
+	if (r == 0 && pcap && *pcap)
+		r = tap_pcap_open(&linkd, pcap);
+	if (r == 0)
+		r = link_take_over(&linkd, d);
+	if (r == 0)
+		r = loop_add_poller(&d->loop, poll_rx, pending_rx, NULL);
+	if (r == 0)
+		r = loop_add_poller(&d->loop, poll_tx, pending_tx, NULL);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	int r = daemon_init(&daemon_, "linkd", REGION_LINK, argc, argv);
+
+	if (r == 0)
+		r = start(&daemon_);
+	if (r < 0) {
+		log_err("not started: %s", strerror(-r));
+		dev_close_all(&linkd);
+		return EXIT_FAILURE;
+	}
+	/* A successor rings everybody once, whatever their sleep flags say. */
+	daemon_ring_always(&daemon_, REGION_IP);
+	daemon_ring_always(&daemon_, REGION_TCP);
+	r = daemon_run(&daemon_);
+	dev_close_all(&linkd);
+	return r;
+}
