@@ -50,7 +50,7 @@ static const struct key {
 	{ "sock", "allow",                NULL,          K_RULE },
 	{ "sock", "deny",                 NULL,          K_RULE },
 	{ "sock", "max_sockets_per_uid",  "16384",       K_U32,     CONF(max_sockets_per_uid), 1, 1 << 20 },
-	{ "sock", "max_arenas_per_uid",   "64",          K_U32,     CONF(max_arenas_per_uid),  1, 1 << 16 },
+	{ "sock", "max_arenas_per_uid",   "256",         K_U32,     CONF(max_arenas_per_uid),  1, 1 << 16 },
 	{ "sock", "max_clients",          "1024",        K_U32,     CONF(max_clients),         1, 1 << 16 },
 	{ "shim", "bypass",               "",            K_BYPASS,  CONF(bypass) },
 	{ "run",  "poll_us",              "0",           K_U32,     CONF(poll_us),          0, 1000000 },
