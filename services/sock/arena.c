@@ -173,12 +173,18 @@ static int free_id(struct sockd *s)
 	return -ENOBUFS;
 }
 
+static void retire(struct sockd *s, u64 after);
+
 int arena_new(struct sockd *s, const struct cred *who, s64 app)
 {
 	int id = free_id(s);
 	struct quota *q = quota_of(s, who->uid);
 	struct halves h;
 
+	if (id < 0) {		/* none left: those that are merely kept for a while go first */
+		retire(s, 0);
+		id = free_id(s);
+	}
 	if (id < 0 || !q || q->arenas >= s->d.conf.max_arenas_per_uid) {
 		count(s->d.counters, SOCK_REFUSED);
 		return -ENOSPC;
@@ -275,7 +281,7 @@ static void compact(struct sockd *s)
 	}
 }
 
-void arenas_retire(struct sockd *s)
+static void retire(struct sockd *s, u64 after)
 {
 	u32 gone = 0;
 
@@ -284,9 +290,11 @@ void arenas_retire(struct sockd *s)
 
 		if (!arena_live(s, i) || in_use(s, i)) {
 			a->idle_since = 0;
-		} else if (!a->idle_since) {
+			continue;
+		}
+		if (!a->idle_since)
 			a->idle_since = s->d.loop.now;
-		} else if (s->d.loop.now - a->idle_since > RETIRE_AFTER) {
+		if (s->d.loop.now - a->idle_since >= after) {
 			give_up(s, i);
 			gone++;
 		}
@@ -294,3 +302,5 @@ void arenas_retire(struct sockd *s)
 	if (gone)
 		compact(s);
 }
+
+void arenas_retire(struct sockd *s) { retire(s, RETIRE_AFTER); }

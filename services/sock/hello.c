@@ -1,8 +1,8 @@
 /* hello.c – who a client is and what it holds: HELLO, ARENA, WHOSE, ATTACH. Called by call.c.
  *
- * HELLO: descriptors of the reply: the arena's { stack half, client half, doorbell } when `arena` is set, then pub.
- * A process that brings arenas with their secrets (it has them mapped) is given none. Possession is the proof: secrets
- * are in the stack half, which only those have who were given its descriptor. */
+ * HELLO is answered with the public page alone: an arena is made with a process's first socket, because most processes
+ * of a session never make one. Arenas a process brings with their secrets (it has them mapped) are its own. Possession
+ * is the proof: secrets are in the stack half, which only those have who were given its descriptor. */
 #include "sockd.h"
 #include "common/log.h"
 
@@ -39,8 +39,6 @@ void hello_call(struct sockd *s, struct client *c)
 {
 	const Strata__Sock__Request *rq = c->call.rq;
 	Strata__Sock__Reply re;
-	int fd[CALL_FDS], id = 0;
-	u32 nfds = 0;
 
 	c->id = rq->has_client && rq->client ? rq->client : ((u64)c->cred.pid << 32 | (u32)c->fd);
 	c->first = true;
@@ -48,18 +46,10 @@ void hello_call(struct sockd *s, struct client *c)
 	for (size_t i = 0; i < rq->n_arenas; i++)
 		if (proves(s, rq->arenas[i]))
 			c->arenas |= 1ull << rq->arenas[i]->id;
-	if (!c->arenas)
-		id = arena_new(s, &c->cred, -1);
-	begin_reply(&re, &c->call, id < 0 ? id : 0);
-	if (!c->arenas && id >= 0) {
-		c->arenas = 1ull << id;
-		nfds = add_arena(s, &re, (u32)id, fd);
-	}
-	if (id >= 0)
-		fd[nfds++] = s->pub_fd;
+	begin_reply(&re, &c->call, 0);
 	re.bypass = s->d.conf.bypass;
 	count(s->d.counters, SOCK_CLIENTS);
-	client_reply(s, c, &re, fd, nfds);
+	client_reply(s, c, &re, &s->pub_fd, 1);
 }
 
 void arena_call(struct sockd *s, struct client *c)
@@ -121,6 +111,7 @@ void attach_call(struct sockd *s, struct client *c)
 
 	if (c->call.nfds == 1 && getsockopt(c->call.fd[0], SOL_SOCKET, SO_COOKIE, &cookie, &len) == 0)
 		found = slot_of_cookie(s, cookie);
+	found = found == -ENOENT ? -ENOTSOCK : found;
 	sk = found >= 0 ? (u32)found : 0;
 	if (found >= 0 && !may_map(s, c, SK_ARENA(sk))) {
 		count(s->d.counters, SOCK_REFUSED);

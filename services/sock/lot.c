@@ -48,6 +48,7 @@ int lot_rewind(struct lot *l)
 	int zero = 0;
 
 	l->walked = l->live = l->dead = 0;
+	l->urgent = false;
 	if (setsockopt(l->r, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0)
 		return -errno;
 	return 0;

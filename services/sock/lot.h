@@ -13,6 +13,7 @@ struct lot {
 	int r, w;		/* -1: not ours to read / write */
 	u32 walked;		/* messages seen since lot_rewind() */
 	u32 live, dead;		/* entries seen, by the reader's judgement */
+	bool urgent;		/* the dead pin much memory: compact soon */
 };
 
 struct lots { u32 n, next; struct lot lot[LOTS_MAX]; };

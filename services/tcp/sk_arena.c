@@ -42,6 +42,8 @@ static void unmap(struct tcpd *x, u32 id)
 	close(a->client);
 	close(a->bell);
 	lot_entry_died(x, a->lot);
+	x->lots.lot[a->lot].urgent = true;	/* its bytes live as long as the message */
+	x->unsent = true;
 	*a = (struct app_arena){ 0 };
 }
 

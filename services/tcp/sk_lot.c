@@ -279,7 +279,7 @@ void tcp_lots_compact(struct tcpd *x)
 	for (u32 i = 0; i < x->lots.n; i++) {
 		struct lot *l = &x->lots.lot[i];
 
-		if (l->walked < COMPACT_MESSAGES || (l->dead < l->live && l->live > l->walked * 4))
+		if (!l->urgent && (l->walked < COMPACT_MESSAGES || (l->dead < l->live && l->live > l->walked * 4)))
 			continue;
 		if (x->lots.next == i)
 			x->lots.next = (i + 1) % x->lots.n;
