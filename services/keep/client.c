@@ -202,7 +202,7 @@ static bool request(struct keepd *k, struct client *c, const Strata__Keeper__Req
 		close(fd);
 	if (r == -EPROTO)
 		return false;
-	return send_reply(c->fd, r, text, NULL, false) == 0;
+	return send_reply(c->fd, r, text, NULL, false) == 0 && r != -EPERM;
 }
 
 bool client_serve(struct keepd *k, struct client *c)
@@ -245,12 +245,9 @@ void client_accept(struct keepd *k)
 	role_check(k, c.fd, &c);
 	for (int r = 0; r < ROLES; r++)
 		may |= c.role[r];
-	if (!may || k->nclients == CLIENTS_MAX) {
-		log_warn("pid %u, uid %u: %s", c.pid, c.uid, may ? "too many connections" : "has no business here");
-		if (send_reply(c.fd, may ? -EMFILE : -EPERM,
-			       may ? "too many connections" : "only root and members of group strata may look", NULL,
-			       false) < 0)
-			log_debug("and has gone");
+	/* Who may nothing is told so (request()), but cannot fill the table. */
+	if (k->nclients >= (may ? CLIENTS_MAX : CLIENTS_MAX / 2)) {
+		log_warn("pid %u, uid %u: too many connections", c.pid, c.uid);
 		close(c.fd);
 		return;
 	}
