@@ -1,7 +1,7 @@
 /* attach.c – a start is a restart (crash rules 1, 2, 6, 10): linkd takes over what its predecessor left.
  *
- *   1. link_attach: the tail of R_IP_LINK goes behind the newest input answered in a completion ring or in the hold
- *      table; holds whose completion was published are released. R_IP_LINK_DONE and R_TCP_LINK_DONE have no
+ *   1. link_attach: inputs of R_IP_LINK that are answered, in a completion ring or in the hold table, are noted, to be
+ *      passed over; holds whose completion was published are released. R_IP_LINK_DONE and R_TCP_LINK_DONE have no
  *      answers: giving back is idempotent by generation.
  *   2. link_take_over, with the devices open: frames the kernel had written into posted buffers climb (harvest);
  *      own loans seen nowhere, in flow order, are taken back; disciplines go on with what they held; new buffers
@@ -21,22 +21,39 @@ static void resync(struct ring *r)
 	ring_release(r);
 }
 
-static void newest(struct ring *in, bool found, u32 index)
+/* Completions reach their rings at the end of a batch, holds the table at once: answers are not in the order of the
+ * inputs. So each input between the tail and the newest answer is looked up by itself. */
+static void note_answered(struct linkd *l, u8 ring, u32 index)
 {
-	if (found)
-		ring_cons_recover(in, index);
+	if (ring != R_IP_LINK || index - l->ip_link.pos >= ring_count(&l->ip_link))
+		return;
+	l->answered[index % TX_RING] = true;
+	if ((s32)(index + 1 - l->answered_end) > 0)
+		l->answered_end = index + 1;
 }
 
-static void recover_tail(struct linkd *l)
+/* Half a ring back: what was filled and never published lies before that (rings.c). */
+static void note_completions(struct linkd *l, const struct ring *done)
 {
-	u32 index = 0;
+	u32 head = load_relaxed(&done->prod->head);
 
-	newest(&l->ip_link, ring_newest_cause(&l->link_tcp_done, true, R_IP_LINK, &index), index);
-	newest(&l->ip_link, ring_newest_cause(&l->link_ip_done, true, R_IP_LINK, &index), index);
+	for (u32 back = 1; back <= ring_capacity(done) / 2; back++) {
+		const struct skb_done *d = ring_at(done, head - back);
+
+		note_answered(l, d->ring, d->index);
+	}
+}
+
+static void recover_inputs(struct linkd *l)
+{
+	l->answered_end = l->ip_link.pos;
+	note_completions(l, &l->link_tcp_done);
+	note_completions(l, &l->link_ip_done);
 	for (u32 i = 0; i < QDISC_HOLD; i++) {
 		const struct qdisc_hold *h = &l->shm->hold[i];
 
-		newest(&l->ip_link, load_relaxed(&h->used) && h->skb.cause.ring == R_IP_LINK, h->skb.cause.index);
+		if (load_relaxed(&h->used))
+			note_answered(l, h->skb.cause.ring, h->skb.cause.index);
 	}
 }
 
@@ -65,10 +82,10 @@ int link_attach(struct linkd *l, struct daemon *d)
 	ring_open(d, R_IP_LINK, &l->ip_link);
 	ring_open(d, R_IP_LINK_DONE, &l->ip_link_done);
 	ring_open(d, R_TCP_LINK_DONE, &l->tcp_link_done);
-	recover_tail(l);
 	resync(&l->ip_link);
 	resync(&l->ip_link_done);
 	resync(&l->tcp_link_done);
+	recover_inputs(l);
 	recover_holds(l);
 	receive_attach(l);
 	return pool_attach_owner(l->pool, POOL_LINK, l->shm->words, l->shm->bytes, LINK_NSMALL, LINK_NLARGE);
@@ -203,6 +220,9 @@ int link_take_over(struct linkd *l, struct daemon *d)
 		napi_refill(&l->dev[i]);
 		netif_rx_schedule(&l->dev[i]);	/* starts awake */
 	}
+	/* The predecessor's last batch in one go: its holds may not be released before the tail is behind it. */
+	if (l->answered_end != l->ip_link.pos)
+		link_tx_poll(l, l->answered_end - l->ip_link.pos);
 	if (harvested || load_relaxed(&l->shm->hdr.reclaimed))
 		log_info("carried over: %u frames harvested, %llu buffers taken back", harvested,
 			 (unsigned long long)load_relaxed(&l->shm->hdr.reclaimed));

@@ -177,6 +177,11 @@ u32 link_tx_poll(struct linkd *l, u32 budget)
 
 		if (!slot)
 			break;
+		if (unlikely(l->answered[l->ip_link.pos % TX_RING])) {
+			l->answered[l->ip_link.pos % TX_RING] = false;
+			ring_next(&l->ip_link);
+			continue;
+		}
 		skb = *slot;	/* copied before it is judged */
 		skb.cause = (struct cause){ .index = l->ip_link.pos, .ring = R_IP_LINK, .flags = CAUSE_LAST };
 		ring_next(&l->ip_link);

@@ -72,6 +72,9 @@ struct linkd {
 	bool (*ingress)(struct linkd *l, struct net_device *dev, struct sk_buff *skb, const u8 *frame);	/* false: drop */
 	struct hold_table holds;
 	struct softnet_data sd;
+	/* After a start: inputs of R_IP_LINK that a predecessor had answered; all are before answered_end. */
+	u32 answered_end;
+	bool answered[TX_RING];
 	bool rx_blocked;		/* R_LINK_IP was full or the pool empty: devices are not read */
 };
 
