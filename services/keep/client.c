@@ -186,8 +186,9 @@ static bool request(struct keepd *k, struct client *c, const Strata__Keeper__Req
 		r = -EPERM;
 		text = role == ROLE_CLI ? "only root and members of group strata may look"
 					: "run it as its own user (strata-linkd, ...) or as root";
-	} else if (q->op == STRATA__KEEPER__REQUEST__OP__HELLO && fd < 0) {
-		return hello(k, c, (enum role)role, q->has_version ? q->version : 0) == 0;
+	} else if (q->op == STRATA__KEEPER__REQUEST__OP__HELLO) {
+		if (fd < 0)
+			return hello(k, c, (enum role)role, q->has_version ? q->version : 0) == 0;
 	} else if (role == ROLE_CLI || !q->name || !name_ok(q->name)) {
 		r = -EINVAL;
 		text = "parking is for daemons, under a name of at most 31 printable characters without '/'";
