@@ -2,8 +2,8 @@
  *
  * The mutants are here for tests/shim alone: a stress test that cannot fail proves nothing. READINESS_MUTANT
  *   1  a token only when none is in flight: the edge that hung nginx (a short read is not the last)
- *   2  tok is published before the token is sent, and a successor trusts it: a death between the two is silence
- *   3  a successor assumes that nothing is plugged. */
+ *   2  tok is published before the token is sent, and a successor trusts it: a death between the two is silence.
+ * READINESS_STRESS calls stress_point() where a death hurts most. */
 #include "readiness.h"
 
 #include <linux/sockios.h>
@@ -12,6 +12,11 @@
 
 #ifndef READINESS_MUTANT
 #define READINESS_MUTANT 0
+#endif
+#ifdef READINESS_STRESS
+void stress_point(void);	/* tests/shim/stress_procs.c */
+#else
+#define stress_point() do { } while (0)
 #endif
 #define OFFER_TRUESIZE 768	/* what the kernel charges the sender for one offer */
 
@@ -27,8 +32,10 @@ static void token(struct ready *r, const struct sockbuf *b, bool force)
 		return;
 	if (READINESS_MUTANT == 2)
 		store_release(&b->s->tok, arm);
+	stress_point();
 	if (send(r->far, "T", 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
 		return;	/* buffer full of tokens: IN is shown already. Shut down: so is the end */
+	stress_point();
 	store_release(&b->s->tok, arm);
 	store_release(&b->s->sent, load_relaxed(&b->s->sent) + 1);
 }
@@ -151,7 +158,7 @@ void ready_attach(struct ready *r, const struct sockbuf *b, int far)
 	int n = 0;
 
 	*r = (struct ready){ .far = far };
-	r->plugged = READINESS_MUTANT != 3 && !ioctl(far, SIOCINQ, &n) && n > 0;
+	r->plugged = !ioctl(far, SIOCINQ, &n) && n > 0;
 	fence_seq_cst();
 	/* A predecessor may have died anywhere: what tok says proves nothing. */
 	if (READINESS_MUTANT != 2 && load_relaxed(&b->s->state) != SKS_LISTEN && readable(b))

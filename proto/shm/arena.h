@@ -74,7 +74,7 @@ struct sk_client {
 };
 static_assert(sizeof(struct sk_client) == 128, "two lines");
 enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
-enum { SKC_NODELAY = 1, SKC_CORK = 2, SKC_QUICKACK = 4, SKC_MORE = 8 };
+enum { SKC_NODELAY = 1, SKC_CORK = 2, SKC_QUICKACK = 4, SKC_MORE = 8, SKC_V6 = 16 /* AF_INET6 socket: for the client alone */ };
 
 struct arena_hdr {
 	u64 magic;

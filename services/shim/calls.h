@@ -1,0 +1,34 @@
+/* calls.h – what the interposed functions share.
+ *
+ * Each io_*() returns true if fd is Strata's and *ret is the answer (errno set when it is -1), false if the
+ * C library is to be called. errno is untouched by success. */
+#ifndef STRATA_SHIM_CALLS_H
+#define STRATA_SHIM_CALLS_H
+
+#include "services/shim/shim.h"
+#include "services/shim/stream.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+SHIM_HIDDEN bool io_read(int fd, const struct iovec *v, int n, int flags, ssize_t *ret);
+SHIM_HIDDEN bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret);
+
+static inline bool ours(int fd)
+{
+	struct sock *s = sock_get(fd);
+
+	if (!s)
+		return false;
+	sock_put(s);
+	return true;
+}
+
+/* A number the kernel has just given out is certainly not what the table may still say. */
+static inline int fresh_fd(int fd)
+{
+	if (fd >= 0 && table_mine())
+		table_drop(fd);
+	return fd;
+}
+
+#endif

@@ -1,0 +1,337 @@
+/* socket.c – tx1: making a socket, naming it, connecting it, ending it.
+ *
+ * A socket begins as a socketpair of this process alone. What only Strata can answer (bind, connect, listen) first
+ * materialises it: sockd gives it a slot and hands the far end to tcpd. security_socket_*() is asked there. */
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "proto/sock.pb-c.h"
+#include "services/shim/shim.h"
+#include "services/shim/stream.h"
+
+#define OP(name) STRATA__SOCK__REQUEST__OP__##name
+
+static const u8 mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
+
+int sock_create(int domain, int type)
+{
+	struct sock *s;
+	int pair[2], small = 0;
+	long r;
+
+	/* The first of a pair gets the lowest free descriptor, as socket() would. */
+	r = sys(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (type & SOCK_NONBLOCK), 0, pair);
+	if (r < 0)
+		return (int)r;
+	s = sock_new();
+	if (!s) {
+		sys_close(pair[0]);
+		sys_close(pair[1]);
+		return -ENOMEM;
+	}
+	r = fd_park(pair[1]);
+	s->far = r < 0 ? pair[1] : (int)r;
+	fd_own(s->far, true);
+	if (!(type & SOCK_CLOEXEC))
+		sys_fcntl(pair[0], F_SETFD, 0);
+	sys_setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));	/* the kernel's minimum: one plug fills it */
+	s->pid = sys_getpid();
+	s->v6 = domain == AF_INET6;
+	s->cookie = fd_cookie(pair[0]);
+	r = table_set(pair[0], s);
+	sock_put(s);
+	if (r < 0) {
+		sys_close(pair[0]);
+		return (int)r;
+	}
+	return pair[0];
+}
+
+/* An address as Strata uses it. 0; -EAFNOSUPPORT, -EINVAL; 1: this one is the kernel's to serve. */
+static int address_in(const struct sock *s, const struct sockaddr *a, socklen_t len, bool binding, be32 *addr, be16 *port)
+{
+	if (len < (socklen_t)sizeof(sa_family_t))
+		return -EINVAL;
+	if (a->sa_family == AF_INET && (!s->v6 || !binding)) {
+		const struct sockaddr_in *in = (const void *)a;
+
+		if (len < sizeof(*in))
+			return -EINVAL;
+		*addr = (be32){ in->sin_addr.s_addr };
+		*port = (be16){ in->sin_port };
+		return s->v6 && s->v6only;
+	}
+	if (a->sa_family == AF_INET6 && s->v6) {
+		const struct sockaddr_in6 *in6 = (const void *)a;
+		static const u8 any[16];
+
+		if (len < 24)		/* SIN6_LEN_RFC2133 */
+			return -EINVAL;
+		*port = (be16){ in6->sin6_port };
+		*addr = (be32){ 0 };
+		if (s->v6only)
+			return 1;
+		if (!memcmp(&in6->sin6_addr, any, 16))
+			return !binding;	/* connect to :: is ::1 */
+		if (memcmp(&in6->sin6_addr, mapped_prefix, 12))
+			return 1;
+		memcpy(&addr->v, (const u8 *)&in6->sin6_addr + 12, 4);
+		return 0;
+	}
+	return -EAFNOSUPPORT;
+}
+
+void sock_address(const struct sock *s, be32 addr, be16 port, struct sockaddr *a, socklen_t *len)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = port.v, .sin_addr.s_addr = addr.v };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = port.v };
+	const void *from = &in;
+	socklen_t n = sizeof(in);
+
+	if (s->v6) {
+		if (addr.v) {
+			memcpy(&in6.sin6_addr, mapped_prefix, 12);
+			memcpy((u8 *)&in6.sin6_addr + 12, &addr.v, 4);
+		}
+		from = &in6;
+		n = sizeof(in6);
+	}
+	memcpy(a, from, MIN(*len, n));
+	*len = n;
+}
+
+/* The words as a new socket finds them; whoever had the slot before left his. */
+void sock_words_reset(struct sock *s, u32 opts)
+{
+	struct sk_client *c = s->b.c;
+
+	store_relaxed(&c->shut, 0);
+	store_relaxed(&c->fin_at, 0);
+	store_relaxed(&c->err_taken, 0);
+	store_relaxed(&c->rcvlowat, 0);
+	store_relaxed(&c->wlock, 0);
+	store_release(&c->opts, opts | (s->v6 ? SKC_V6 : 0));
+}
+
+/* Another process that shares the descriptor may have materialised the socket: a fork before connect. */
+static int known_elsewhere(struct sock *s, int fd)
+{
+	struct rpc r = { .op = OP(ATTACH), .fds = { fd }, .nfds = 1 };
+	int e;
+
+	if (s->pid == sys_getpid())
+		return -ENOENT;
+	e = rpc_call(&r);
+	if (e || !r.ret_has_sk)
+		return e ? e : -ENOENT;
+	if (!arena_find(SK_ARENA(r.ret_sk)))
+		return -ENOMEM;
+	sock_live(s, r.ret_sk, r.ret_gen);
+	return 0;
+}
+
+/* LOCAL to LIVE. The words are reset before any request lets tcpd look at them. */
+int sock_materialise(struct sock *s, int fd)
+{
+	struct rpc r = { .op = OP(SOCKET), .options = s, .fds = { s->far, fd }, .nfds = 2 };
+	int e = 0;
+
+	lock_take(&s->lock);
+	if (load_acquire(&s->life) == SOCK_LIVE || !known_elsewhere(s, fd))
+		goto out;
+	if (s->far < 0 || !fd_cookie(s->far)) {
+		e = -ENOTCONN;	/* closed behind our back */
+		goto out;
+	}
+	e = rpc_call(&r);
+	if (e)
+		goto out;
+	if (!r.ret_has_sk || !arena_find(SK_ARENA(r.ret_sk))) {
+		e = -ENOBUFS;
+		goto out;
+	}
+	sock_live(s, r.ret_sk, r.ret_gen);
+	sock_words_reset(s, s->words);
+	store_relaxed(&s->b.c->rcvlowat, s->lowat);
+	fd_own(s->far, false);
+	sys_close(s->far);
+	s->far = -1;
+out:
+	lock_drop(&s->lock);
+	return e;
+}
+
+static int call(struct sock *s, int fd, struct rpc *r)
+{
+	int e = load_acquire(&s->life) == SOCK_LIVE ? 0 : sock_materialise(s, fd);
+
+	if (e)
+		return e;
+	r->sk = s->sk;
+	r->gen = s->gen;
+	r->has_sk = true;
+	return rpc_call(r);
+}
+
+int sock_call(struct sock *s, int fd, struct rpc *r) { return call(s, fd, r); }
+
+int sock_bind(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
+{
+	struct rpc r = { .op = OP(BIND), .has_addr = true };
+	be16 port;
+	int e;
+
+	if (load_acquire(&s->life) == SOCK_LIVE && (s->bound || load_acquire(&s->b.s->state) != SKS_FRESH))
+		return -EINVAL;
+	e = address_in(s, a, len, true, &r.addr, &port);
+	if (e < 0)
+		return e;
+	if (e == 0)
+		e = rpc_ready();
+	if (e < 0)
+		return e;
+	if (e == 1 || rpc_bypass(r.addr)) {
+		kernel_note(e == 1 ? BYPASS_V6 : BYPASS_ADDR);
+		e = kernel_replace(s, fd);
+		return e ? e : sys(SYS_bind, fd, a, len);
+	}
+	r.port = from_be16(port);
+	e = call(s, fd, &r);
+	if (e)
+		return e;
+	s->bound = true;
+	s->baddr = r.addr;
+	s->bport = port;
+	return 0;
+}
+
+/* Wait for the end of a connection attempt that has begun. */
+static int connect_wait(struct sock *s, int fd)
+{
+	u32 state;
+	int e;
+
+	while ((state = load_acquire(&s->b.s->state)) == SKS_CONNECTING) {
+		if (stream_nonblocking(fd, 0))
+			return -EINPROGRESS;
+		e = stream_wait_out(s, fd);
+		if (e == -EAGAIN)
+			return -EINPROGRESS;	/* SO_SNDTIMEO */
+		if (e && e != -EPIPE)
+			return e;
+	}
+	if (state == SKS_CONNECTED || (state == SKS_CLOSED && !stream_error(&s->b, false)))
+		return 0;
+	e = stream_error(&s->b, true);
+	return e ? -e : -ECONNABORTED;
+}
+
+static int connect_busy(struct sock *s, int fd)
+{
+	int e;
+
+	switch (load_acquire(&s->b.s->state)) {
+	case SKS_CONNECTED:
+	case SKS_CLOSED:
+	case SKS_LISTEN:
+		return -EISCONN;
+	case SKS_CONNECTING:
+		return stream_nonblocking(fd, 0) ? -EALREADY : connect_wait(s, fd);
+	case SKS_FAILED:
+		e = stream_error(&s->b, true);
+		stream_drain(s, fd);
+		return e ? -e : 1;
+	default:
+		return 1;
+	}
+}
+
+int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
+{
+	struct rpc r = { .op = OP(CONNECT), .has_addr = true }, off = { .op = OP(DISCONNECT) };
+	bool live = load_acquire(&s->life) == SOCK_LIVE;
+	be16 port;
+	int e;
+
+	if (len >= (socklen_t)sizeof(sa_family_t) && a->sa_family == AF_UNSPEC)
+		return live ? call(s, fd, &off) : 0;
+	e = address_in(s, a, len, false, &r.addr, &port);
+	if (e < 0)
+		return e;
+	if (e == 0 && (e = rpc_ready()) < 0)
+		return e;
+	if (e == 1 || rpc_bypass(r.addr)) {
+		kernel_note(e == 1 ? BYPASS_V6 : BYPASS_ADDR);
+		e = kernel_replace(s, fd);
+		if (e)
+			return e;
+		return real.connect(fd, a, len) < 0 ? -errno : 0;
+	}
+	if (live && (e = connect_busy(s, fd)) != 1)
+		return e;
+	r.port = from_be16(port);
+	e = sock_materialise(s, fd);
+	if (e)
+		return e;
+	stream_plug(s, fd, 0);	/* no OUT until it is decided; tcpd reads it away then */
+	e = call(s, fd, &r);
+	return e ? e : connect_wait(s, fd);
+}
+
+int sock_listen(struct sock *s, int fd, int backlog)
+{
+	struct rpc r = { .op = OP(LISTEN), .arg = backlog };
+
+	return call(s, fd, &r);
+}
+
+/* RFC 9293 3.10.4 CLOSE, one direction: the FIN's offset is where the bytes written so far end. */
+static int shutdown_write(struct sock *s)
+{
+	struct sk_client *c = s->b.c;
+	u64 mask;
+
+	wlock_take(s, &mask);
+	if (!load_relaxed(&c->fin_at))
+		store_release(&c->fin_at, load_relaxed(&c->tx_head) + 1);
+	atomic_fetch_or(&c->shut, SKC_SHUT_WR);
+	wlock_drop(s, mask);
+	arena_kick(s->sk);
+	return 0;
+}
+
+int sock_shutdown(struct sock *s, int fd, int how)
+{
+	struct rpc r = { .op = OP(SHUTDOWN), .arg = how };
+
+	if (how < SHUT_RD || how > SHUT_RDWR)
+		return -EINVAL;
+	if (load_acquire(&s->life) != SOCK_LIVE)
+		return -ENOTCONN;
+	switch (load_acquire(&s->b.s->state)) {
+	case SKS_CONNECTED:
+		if (how != SHUT_WR)
+			atomic_fetch_or(&s->b.c->shut, SKC_SHUT_RD);
+		return how == SHUT_RD ? 0 : shutdown_write(s);
+	case SKS_CONNECTING:
+	case SKS_LISTEN:
+		return call(s, fd, &r);
+	default:
+		return -ENOTCONN;
+	}
+}
+
+int sock_name(struct sock *s, struct sockaddr *a, socklen_t *len, bool peer)
+{
+	bool live = load_acquire(&s->life) == SOCK_LIVE;
+
+	if (peer && (!live || load_acquire(&s->b.s->state) != SKS_CONNECTED))
+		return -ENOTCONN;
+	if (live && load_acquire(&s->b.s->state) == SKS_FRESH && !s->b.s->lport.v && s->bound)
+		sock_address(s, s->baddr, s->bport, a, len);
+	else if (live)
+		sock_address(s, peer ? s->b.s->faddr : s->b.s->laddr, peer ? s->b.s->fport : s->b.s->lport, a, len);
+	else
+		sock_address(s, (be32){ 0 }, (be16){ 0 }, a, len);
+	return 0;
+}

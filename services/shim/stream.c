@@ -1,0 +1,309 @@
+/* stream.c – rx8: tcp_recvmsg() in the application, and what the two directions share.
+ *
+ * The stack's side is common/readiness.c. The rules, each found by a stress test that hung without it:
+ *  - rx_tail moves by compare-and-swap: several readers, no lock, any of them may die at any instruction.
+ *  - Ring emptied: all tokens are drained. Not emptied: drained to one, so that others are still told.
+ *  - Every look, successful or not, re-arms (arm++), fences, and looks again: what came in between is kicked for.
+ *  - How many tokens there are is asked of the kernel. sent - eaten does not know it: a process may die, or be
+ *    overtaken, between moving a token and counting it, and one believed to be there is a wake-up lost. */
+#include "services/shim/stream.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#ifndef STREAM_MUTANT
+#define STREAM_MUTANT 0		/* 1: tokens are counted, not asked for; 2: no second look after arming; 3: no plug */
+#endif
+
+size_t iov_total(const struct iovec *v, int n)
+{
+	size_t total = 0;
+
+	for (int i = 0; i < n; i++)
+		total += v[i].iov_len;
+	return total;
+}
+
+/* n bytes at stream offset off go to v, skipping what v holds already. */
+static void copy_out(const struct iovec *v, size_t skip, const struct sockbuf *b, u64 off, size_t n)
+{
+	for (; n; v++) {
+		size_t l;
+
+		if (skip >= v->iov_len) {
+			skip -= v->iov_len;
+			continue;
+		}
+		l = MIN(n, v->iov_len - skip);
+		bytes_out((u8 *)v->iov_base + skip, b->rx, b->rx_size, off, l);
+		skip = 0;
+		off += l;
+		n -= l;
+	}
+}
+
+/* Where the readable bytes end: the peer's FIN takes an offset of its own, which is no byte. */
+static u64 rx_limit(const struct sockbuf *b)
+{
+	u64 head = load_acquire(&b->s->rx_head), fin = load_acquire(&b->s->fin);
+
+	return fin ? MIN(head, fin - 1) : head;
+}
+
+u64 stream_readable(const struct sockbuf *b)
+{
+	u64 tail = load_relaxed(&b->c->rx_tail), limit = rx_limit(b);
+
+	return limit > tail ? limit - tail : 0;
+}
+
+bool stream_eof(const struct sockbuf *b)
+{
+	u64 fin = load_acquire(&b->s->fin);
+
+	return fin && load_acquire(&b->s->rx_head) + 1 >= fin && load_relaxed(&b->c->rx_tail) + 1 >= fin;
+}
+
+/* err belongs to connect attempt `attempt`; err_taken names the attempt whose error was reported, plus one. */
+int stream_error(const struct sockbuf *b, bool take)
+{
+	u32 err = load_acquire(&b->s->err), name = (u32)load_relaxed(&b->s->attempt) + 1;
+	u32 seen = load_relaxed(&b->c->err_taken);
+
+	if (!err || seen == name)
+		return 0;
+	if (take && !atomic_compare_exchange_strong(&b->c->err_taken, &seen, name))
+		return seen == name ? 0 : (int)err;
+	return (int)err;
+}
+
+bool stream_nonblocking(int fd, int flags)
+{
+	long fl;
+
+	if (flags & MSG_DONTWAIT)
+		return true;
+	fl = sys_fcntl(fd, F_GETFL, 0);
+	return fl >= 0 && (fl & O_NONBLOCK);
+}
+
+int stream_drain(struct sock *s, int fd)
+{
+	char junk[64];
+	int total = 0;
+	long r;
+
+	do {
+		r = sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
+		if (r > 0)
+			total += (int)r;
+	} while (r == sizeof(junk));
+	if (r < 0 && r != -EAGAIN && r != -EINTR && r != -ECONNRESET)
+		return (int)r;
+	if (total)
+		atomic_fetch_add(&s->b.c->eaten, (u32)total);
+	return total;
+}
+
+static int tokens(const struct sock *s, int fd)
+{
+	int n = 0;
+
+	if (STREAM_MUTANT == 1)
+		return (int)(load_acquire(&s->b.s->sent) - load_relaxed(&s->b.c->eaten));
+	return sys(SYS_ioctl, fd, SIOCINQ, &n) < 0 ? 0 : n;
+}
+
+/* Leave one token of several. True: none is left (another reader did the same), the stack must be asked. */
+static bool drain_to_one(struct sock *s, int fd)
+{
+	char junk[256];
+	int n = tokens(s, fd);
+	long r;
+
+	if (n <= 1)
+		return n == 0;
+	r = sys_recv(fd, junk, (size_t)MIN(n - 1, (int)sizeof(junk)), MSG_DONTWAIT);
+	if (r > 0)
+		atomic_fetch_add(&s->b.c->eaten, (u32)r);
+	return tokens(s, fd) == 0;
+}
+
+/* arm++ before the second look; pairs with rx_head; fence; load arm in readiness.c. */
+static void arm(struct sock *s)
+{
+	atomic_fetch_add(&s->b.c->arm, 1);
+	fence_seq_cst();
+}
+
+u64 stream_arm(struct sock *s)
+{
+	arm(s);
+	return stream_readable(&s->b);
+}
+
+/* After bytes were taken (or looked at): tokens as they should be, armed, and nothing slipped through between.
+ * seen: rx_head as the read saw it. */
+static void after_read(struct sock *s, int fd, u64 seen, bool emptied)
+{
+	bool ask = false;
+
+	if (emptied)
+		stream_drain(s, fd);
+	else
+		ask = drain_to_one(s, fd);
+	arm(s);
+	if (STREAM_MUTANT == 2)
+		return;
+	if (ask || load_acquire(&s->b.s->rx_head) != seen || (emptied && stream_readable(&s->b)))
+		arena_kick(s->sk);
+}
+
+/* The window the peer sees is worth an update when reading crosses a quarter of the ring. */
+static bool window_opened(const struct sockbuf *b, u64 before, u64 after)
+{
+	u32 quarter = b->rx_size / 4;
+
+	return before / quarter != after / quarter;
+}
+
+/* One attempt to take up to `want` bytes: a count, or 0: nothing there. */
+static size_t take(struct sock *s, int fd, const struct iovec *v, size_t got, size_t want, int flags)
+{
+	const struct sockbuf *b = &s->b;
+
+	for (;;) {
+		u64 tail = atomic_load(&b->c->rx_tail), head = load_acquire(&b->s->rx_head), limit = rx_limit(b);
+		size_t n;
+
+		if (limit <= tail || limit - tail > b->rx_size) {
+			if (tail == atomic_load(&b->c->rx_tail))
+				return 0;
+			continue;	/* limit is older than tail: another reader was here */
+		}
+		n = MIN(want, (size_t)(limit - tail));
+		if (!(flags & MSG_TRUNC))
+			copy_out(v, got, b, tail, n);
+		if (flags & MSG_PEEK) {
+			after_read(s, fd, head, false);
+			return n;
+		}
+		if (!atomic_compare_exchange_strong(&b->c->rx_tail, &tail, tail + n))
+			continue;	/* somebody else took them: copy what is there now */
+		if (window_opened(b, limit - tail, limit - tail - n))
+			arena_kick(s->sk);
+		after_read(s, fd, head, n == limit - tail);
+		return n;
+	}
+}
+
+/* Nothing to read: is that final? 1: not final, wait; 0: end of stream; -errno. */
+static int nothing(struct sock *s)
+{
+	const struct sockbuf *b = &s->b;
+	u32 state = load_acquire(&b->s->state);
+	int err = stream_error(b, true);
+
+	if (err)
+		return -err;
+	if (stream_eof(b) || (load_relaxed(&b->c->shut) & SKC_SHUT_RD))
+		return 0;
+	switch (state) {
+	case SKS_CONNECTED:
+	case SKS_CONNECTING:
+		return 1;
+	case SKS_CLOSED:
+		return 0;
+	default:
+		return -ENOTCONN;
+	}
+}
+
+/* Wait until there is a token or a shutdown. 0: look again. */
+static int wait_in(struct sock *s, int fd)
+{
+	int drained = stream_drain(s, fd);
+	char c;
+	ssize_t r;
+
+	if (drained < 0)
+		return drained;
+	arm(s);
+	if (stream_readable(&s->b)) {
+		if (drained)
+			arena_kick(s->sk);	/* others may have been waiting for the tokens we took */
+		return 0;
+	}
+	r = real.recv(fd, &c, 1, MSG_PEEK);	/* O_NONBLOCK, SO_RCVTIMEO and SA_RESTART are the kernel's to apply */
+	if (r < 0 && errno != ECONNRESET)
+		return -errno;
+	if (r <= 0 && nothing(s) == 1 && !stream_readable(&s->b))
+		return -ECONNRESET;	/* the stack's end is gone without a word: the instance was torn down */
+	return 0;
+}
+
+ssize_t stream_read(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+{
+	size_t want = iov_total(v, n), got = 0, enough = load_relaxed(&s->b.c->rcvlowat);
+	int r;
+
+	if (!enough)
+		enough = 1;
+	if (enough > want || (flags & MSG_WAITALL))
+		enough = want;
+	if (!want)
+		return 0;
+	for (;;) {
+		size_t l = take(s, fd, v, got, want - got, flags);
+
+		if ((flags & MSG_PEEK) && l)
+			return (ssize_t)l;
+		got += l;
+		if (got >= enough)
+			return (ssize_t)got;
+		if (l)
+			continue;
+		if (got && stream_error(&s->b, false))
+			return (ssize_t)got;	/* the error is for the next call */
+		r = nothing(s);
+		if (r == 0 && stream_readable(&s->b))
+			continue;	/* came, and ended, since we looked */
+		if (r <= 0)
+			return got ? (ssize_t)got : r;
+		if (flags & MSG_DONTWAIT) {
+			r = stream_drain(s, fd);
+			if (r < 0)
+				return r;
+			arm(s);
+			if (!stream_readable(&s->b))
+				return got ? (ssize_t)got : -EAGAIN;
+			if (r)
+				arena_kick(s->sk);
+			continue;
+		}
+		r = wait_in(s, fd);
+		if (r < 0)
+			return got ? (ssize_t)got : r;
+	}
+}
+
+bool stream_spurious(struct sock *s, int fd)
+{
+	const struct sockbuf *b = &s->b;
+	int drained;
+
+	if (load_acquire(&b->s->state) != SKS_CONNECTED || stream_readable(b) || stream_eof(b) || stream_error(b, false) ||
+	    (load_relaxed(&b->c->shut) & SKC_SHUT_RD))
+		return false;
+	drained = stream_drain(s, fd);
+	if (drained < 0)
+		return false;
+	arm(s);
+	if (!stream_readable(b) && !stream_eof(b) && !stream_error(b, false))
+		return true;
+	if (drained)
+		arena_kick(s->sk);
+	return false;
+}

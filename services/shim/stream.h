@@ -1,0 +1,35 @@
+/* stream.h – the byte rings of a socket, read and written by the application itself: tx2 and rx8.
+ *
+ * Linked into the shim and, unchanged, into tests/shim/stress.c. Nothing here knows sockd. Returns a count or
+ * -errno; -ENOTSOCK or -EBADF: the descriptor is not the socket it was (closed behind our back). */
+#ifndef STRATA_SHIM_STREAM_H
+#define STRATA_SHIM_STREAM_H
+
+#include "services/shim/shim.h"
+
+#pragma GCC visibility push(hidden)
+
+/* rx8 tcp_recvmsg(). flags: MSG_PEEK, MSG_DONTWAIT, MSG_WAITALL, MSG_TRUNC (bytes are discarded, not copied).
+ * Blocks as the descriptor's O_NONBLOCK and SO_RCVTIMEO say. 0: end of stream. */
+ssize_t stream_read(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+/* tx2 tcp_sendmsg(). flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL (else -EPIPE comes with SIGPIPE). */
+ssize_t stream_write(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+
+u64 stream_readable(const struct sockbuf *b);	/* bytes that may be read now */
+bool stream_eof(const struct sockbuf *b);	/* everything up to the peer's FIN has been read */
+int stream_error(const struct sockbuf *b, bool take);	/* pending error, 0: none; taken: reported once */
+u64 stream_arm(struct sock *s);			/* FIONREAD and friends: look, and want to be told what comes later */
+bool stream_spurious(struct sock *s, int fd);	/* poll said IN: is there nothing after all? (then: disarmed, wait again) */
+int stream_plug(struct sock *s, int fd, int flags);	/* take OUT away */
+int stream_wait_out(struct sock *s, int fd);	/* until there is OUT, as a blocking send: 0, -EAGAIN (timeout), -EINTR */
+int stream_drain(struct sock *s, int fd);	/* all tokens out of the near end: how many, or -errno */
+bool stream_nonblocking(int fd, int flags);
+size_t iov_total(const struct iovec *v, int n);
+
+/* wlock.c: one writer at a time, whatever process it is in; a dead one does not count. Signals are blocked between. */
+void wlock_take(struct sock *s, u64 *ret_sigmask);
+void wlock_drop(struct sock *s, u64 sigmask);
+void wlock_forked(void);
+
+#pragma GCC visibility pop
+#endif
