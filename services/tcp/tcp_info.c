@@ -1,0 +1,58 @@
+/* tcp_info.c – TCP_INFO, the fields an operator reads, in the layout of <linux/tcp.h>. From tcp_getsockopt(). */
+#include "services/tcp/path.h"
+
+#include <linux/tcp.h>
+
+u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
+{
+	struct tcp_info i = { .tcpi_state = (u8)tcp_state(c), .tcpi_ca_state = c->ca_state };
+	const struct tcp_sock *h = c->h;
+	u64 now = c->t->now;
+
+	if (phase(c) == TCPP_LISTEN) {
+		i.tcpi_unacked = c->accept_count;
+		i.tcpi_sacked = h->backlog;
+	} else if (phase(c) >= TCPP_SYN_SENT) {
+		i.tcpi_retransmits = (u8)MIN(c->retransmits, 255u);
+		i.tcpi_probes = c->cf & CF_PROBE0 ? c->probes : h->keep_probes;
+		i.tcpi_backoff = (u8)c->backoff;
+		i.tcpi_options = (h->negotiated & TCPN_TS ? TCPI_OPT_TIMESTAMPS : 0) | (h->negotiated & TCPN_SACK ? TCPI_OPT_SACK : 0) |
+				 (h->negotiated & TCPN_WS ? TCPI_OPT_WSCALE : 0);
+		i.tcpi_snd_wscale = h->snd_wscale & 15;
+		i.tcpi_rcv_wscale = h->rcv_wscale & 15;
+		i.tcpi_rto = (u32)(c->rto / 1000);
+		i.tcpi_ato = (u32)(TCP_DELACK / 1000);
+		i.tcpi_snd_mss = c->mss;
+		i.tcpi_rcv_mss = c->rcv_mss;
+		i.tcpi_unacked = c->packets_out;
+		i.tcpi_sacked = c->sacked_out;
+		i.tcpi_lost = c->lost_out;
+		i.tcpi_retrans = c->retrans_out;
+		i.tcpi_last_data_sent = c->last_send ? (u32)((now - c->last_send) / MSEC) : 0;
+		i.tcpi_last_data_recv = i.tcpi_last_ack_recv = (u32)((now - c->last_recv) / MSEC);
+		i.tcpi_pmtu = h->pmtu_mss ? h->pmtu_mss + 40u : c->mtu;
+		i.tcpi_rcv_ssthresh = c->b.rx_size;
+		i.tcpi_rtt = c->srtt8_us >> 3;
+		i.tcpi_rttvar = c->mdev4_us >> 2;
+		i.tcpi_snd_ssthresh = c->ssthresh;
+		i.tcpi_snd_cwnd = c->cwnd;
+		i.tcpi_advmss = c->mtu > 40 ? c->mtu - 40 : 0;
+		i.tcpi_reordering = 3;
+		i.tcpi_rcv_space = c->b.rx_size;
+		i.tcpi_total_retrans = c->total_retrans;
+		i.tcpi_max_pacing_rate = h->max_pacing_rate;
+		i.tcpi_pacing_rate = UINT64_MAX;
+		i.tcpi_bytes_acked = load_relaxed(&c->b.s->tx_tail) - h->tx_base;
+		i.tcpi_bytes_received = c->bytes_in;
+		i.tcpi_bytes_sent = c->bytes_out;
+		i.tcpi_segs_out = c->segs_out;
+		i.tcpi_segs_in = c->segs_in;
+		i.tcpi_notsent_bytes = phase(c) == TCPP_SYNC && after(c->write_seq, snd_nxt(c)) ? (u32)(c->write_seq - snd_nxt(c)) : 0;
+		i.tcpi_min_rtt = c->min_rtt_us;
+		i.tcpi_delivered = c->delivered;
+		i.tcpi_snd_wnd = load_relaxed(&h->snd_wnd);
+	}
+	len = MIN(len, (u32)sizeof(i));
+	memcpy(out, &i, len);
+	return len;
+}

@@ -1,0 +1,334 @@
+/* tcp_minisocks.c – passive opens (rx6): handshakes as compact entries, the connection's slot only when they complete.
+ *
+ *   SYN -> tcp_conn_request(): an entry, SYN+ACK.  ACK -> tcp_check_req(): ops->child() gives a slot, the connection is
+ *   published and queued for accept. No slot or a full queue: the ACK is dropped, the SYN+ACK is repeated (as Linux). */
+#include "services/tcp/path.h"
+
+static u32 index_of(struct tcp_stack *t, const struct tcp_req *r) { return (u32)(r - t->t->req); }
+
+struct tcp_req *tcp_req_lookup(struct tcp_stack *t, const struct tcp_tuple *k)
+{
+	u32 i = t->soft->rhash[tcp_hash_tuple(t, k, TCP_RHASH)];
+
+	for (; i != NONE; i = t->soft->req[i].next)
+		if (!memcmp(&t->t->req[i].tuple, k, sizeof(*k)))
+			return &t->t->req[i];
+	return NULL;
+}
+
+static struct tcp_conn *listener_of(struct tcp_stack *t, const struct tcp_req *r)
+{
+	if (r->listener >= SK_MAX || load_relaxed(&t->t->sk[r->listener].phase) != TCPP_LISTEN ||
+	    t->t->sk[r->listener].gen != r->listener_gen)
+		return NULL;
+	return conn_of(t, r->listener);
+}
+
+static int send_synack(struct tcp_stack *t, struct tcp_req *r)
+{
+	struct tcp_conn *l = listener_of(t, r);
+	const struct tcp_sock *h;
+	struct tcp_raw raw;
+
+	if (!l)
+		return -ENOTCONN;
+	h = l->h;
+	raw = (struct tcp_raw){ .tuple = r->tuple, .seq = r->iss, .ack = r->irs + 1, .flags = TCP_SYN | TCP_ACK, .tos = h->tos,
+				.ttl = h->ttl, .sk = NONE, .mark = h->mark };
+	raw.wnd = (u16)MIN(t->arena[SK_ARENA(l->sk)].rx_size, 65535u);
+	raw.optlen = (u8)tcp_syn_options(raw.opts, tcp_advertise_mss(t, h, r->tuple.faddr), r->negotiated, r->rcv_wscale,
+					 tcp_ts(t, r->ts_offset), r->ts_recent);
+	return tcp_send_raw(t, &raw);
+}
+
+/* Linux: the SYN+ACK five times again, 1, 2, 4 ... seconds apart. */
+static void req_timer(struct timer *tm, void *arg, u64 now)
+{
+	struct tcp_stack *t = arg;
+	struct tcp_req_soft *s = container_of(tm, struct tcp_req_soft, timer);
+	struct tcp_req *r = &t->t->req[s - t->soft->req];
+
+	if (r->retries >= TCP_SYNACK_RETRIES || !listener_of(t, r)) {
+		count(t->counters, TCP_ATTEMPT_FAILS);
+		tcp_req_free(t, r);
+		return;
+	}
+	if (!send_synack(t, r)) {
+		r->retries++;
+		count(t->counters, TCP_RETRANS_SEGS);
+	}
+	r->deadline = t->now + (TCP_TIMEOUT_INIT << r->retries);
+	timer_arm(&t->soft->wheel, tm, r->deadline);
+}
+
+static void req_insert(struct tcp_stack *t, u32 i)
+{
+	struct tcp_req *r = &t->t->req[i];
+	struct tcp_req_soft *s = &t->soft->req[i];
+	u32 *head = &t->soft->rhash[tcp_hash_tuple(t, &r->tuple, TCP_RHASH)];
+	struct tcp_conn *l = listener_of(t, r);
+
+	s->next = *head;
+	*head = i;
+	s->timer.fn = req_timer;
+	timer_arm(&t->soft->wheel, &s->timer, r->deadline);
+	if (l)
+		l->req_count++;
+}
+
+void tcp_req_free(struct tcp_stack *t, struct tcp_req *r)
+{
+	u32 i = index_of(t, r), *p = &t->soft->rhash[tcp_hash_tuple(t, &r->tuple, TCP_RHASH)];
+	struct tcp_conn *l = listener_of(t, r);
+
+	while (*p != NONE && *p != i)
+		p = &t->soft->req[*p].next;
+	assert(*p == i);
+	*p = t->soft->req[i].next;
+	timer_cancel(&t->soft->wheel, &t->soft->req[i].timer);
+	if (l && l->req_count)
+		l->req_count--;
+	t->soft->req[i].free_next = t->soft->req_free;
+	t->soft->req_free = i + 1;
+	store_release(&r->used, 0);
+}
+
+static struct tcp_req *req_take(struct tcp_stack *t)
+{
+	u32 i, high = load_relaxed(&t->t->req_high);
+
+	if (t->soft->req_free) {
+		i = t->soft->req_free - 1;
+		t->soft->req_free = t->soft->req[i].free_next;
+		return &t->t->req[i];
+	}
+	if (high >= TCP_REQ_MAX)
+		return NULL;
+	store_release(&t->t->req_high, high + 1);
+	return &t->t->req[high];
+}
+
+void tcp_reqs_of_listener_gone(struct tcp_conn *l)
+{
+	struct tcp_stack *t = l->t;
+
+	for (u32 i = 0, n = load_relaxed(&t->t->req_high); i < n; i++)
+		if (load_relaxed(&t->t->req[i].used) && t->t->req[i].listener == l->sk && t->t->req[i].listener_gen == l->h->gen)
+			tcp_req_free(t, &t->t->req[i]);
+}
+
+static bool backlog_full(const struct tcp_conn *l)
+{
+	return l->accept_count > l->h->backlog || l->req_count >= MAX(l->h->backlog, 8u);
+}
+
+/* A SYN for a listener (RFC 9293 3.10.7.2). */
+void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
+{
+	struct tcp_stack *t = l->t;
+	struct tcp_req *r;
+
+	if (!(l->cf & CF_OPEN))
+		return;
+	if (backlog_full(l) || !(r = req_take(t))) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		return;
+	}
+	r->listener = l->sk;
+	r->listener_gen = l->h->gen;
+	r->tuple = g->tuple;
+	r->irs = g->seq;
+	r->iss = tcp_isn(t, &g->tuple);
+	if (g->tw_isn && !seq_after(r->iss, g->tw_isn))
+		r->iss = g->tw_isn;
+	r->mss_peer = g->mss ? MAX(g->mss, (u16)TCP_MIN_MSS) : TCP_DEFAULT_MSS;
+	r->negotiated = (g->has_ts && t->conf->timestamps ? TCPN_TS : 0) | (g->has_sack_perm && t->conf->sack ? TCPN_SACK : 0) |
+			(g->has_wscale && t->conf->window_scaling ? TCPN_WS : 0);
+	r->snd_wscale = r->negotiated & TCPN_WS ? g->wscale : 0;
+	r->rcv_wscale = r->negotiated & TCPN_WS ? tcp_pick_wscale(t->arena[SK_ARENA(l->sk)].rx_size) : 0;
+	r->ts_recent = g->tsval;
+	r->ts_offset = tcp_ts_offset(t, &g->tuple);
+	r->snd_wnd = g->wnd;
+	r->retries = 0;
+	r->acked = 0;
+	r->born = t->now;
+	r->deadline = t->now + TCP_TIMEOUT_INIT;
+	store_release(&r->used, 1);
+	req_insert(t, index_of(t, r));
+	(void)send_synack(t, r);	/* not sent: the timer sends it */
+}
+
+/* Fill the hard block of the new connection; tcp_established() publishes it. */
+static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req *r, u32 sk)
+{
+	struct tcp_conn *c;
+	struct tcp_sock *h;
+	u32 gen;
+
+	if (!tcp_conn_open(t, sk))
+		return NULL;
+	c = conn_of(t, sk);
+	h = c->h;
+	gen = load_relaxed(&c->b.s->gen) + 1;
+	if (phase(c) != TCPP_FREE || tcp_socket(t, sk, gen, l->h->uid))
+		return NULL;
+	/* Options are inherited, as Linux does */
+	h->so = l->h->so & ~(u32)(TSO_BOUND_PORT | TSO_BOUND_ADDR);
+	h->linger_s = l->h->linger_s;
+	h->keep_idle_s = l->h->keep_idle_s;
+	h->keep_intvl_s = l->h->keep_intvl_s;
+	h->keep_cnt = l->h->keep_cnt;
+	h->user_timeout_ms = l->h->user_timeout_ms;
+	h->linger2_s = l->h->linger2_s;
+	h->maxseg = l->h->maxseg;
+	h->tos = l->h->tos;
+	h->ttl = l->h->ttl;
+	h->mark = l->h->mark;
+	h->cong = l->h->cong;
+	h->mtu_disc = l->h->mtu_disc;
+	h->window_clamp = l->h->window_clamp;
+	h->notsent_lowat = l->h->notsent_lowat;
+	memcpy(h->bound_dev, l->h->bound_dev, sizeof(h->bound_dev));
+	h->tuple = r->tuple;
+	h->iss = r->iss;
+	h->irs = r->irs;
+	h->negotiated = r->negotiated;
+	h->snd_wscale = r->snd_wscale;
+	h->rcv_wscale = r->rcv_wscale;
+	h->mss_peer = r->mss_peer;
+	h->ts_offset = r->ts_offset;
+	if (r->negotiated & TCPN_TS)
+		store_relaxed(&h->ts_recent, (u64)r->ts_recent << 32 | (u32)(t->now / SEC));
+	tcp_conn_base(c);
+	h->snd_wl1 = h->rx_base;
+	h->snd_wl2 = h->tx_base;
+	store_relaxed(&h->rcv_adv, h->rx_base + MIN(c->b.rx_size, 65535u));
+	c->b.s->laddr = h->tuple.laddr;
+	c->b.s->faddr = h->tuple.faddr;
+	c->b.s->lport = h->tuple.lport;
+	c->b.s->fport = h->tuple.fport;
+	store_relaxed(&c->b.s->nonce, tcp_random(t) | 1);
+	return c;
+}
+
+static void child_ready(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req *r, struct tcp_conn *c, const struct tcp_seg *g)
+{
+	u64 n = load_relaxed(&t->t->accept_seq) + 1;
+	u32 rtt = r->retries ? 0 : (u32)MIN((t->now - r->born) / 1000, 10000000ull);
+
+	store_relaxed(&t->t->accept_seq, n);
+	c->h->parent = l->sk;
+	c->h->parent_gen = l->h->gen;
+	store_relaxed(&c->h->accept_seq, n);
+	store_relaxed(&c->h->accept, TCPA_QUEUED);
+	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << c->h->snd_wscale);
+	tcp_conn_start(c);
+	c->max_wnd = MAX(load_relaxed(&c->h->snd_wnd), r->snd_wnd);
+	tcp_established(c);		/* publishes: from here on it survives */
+	if (rtt)
+		tcp_rtt_estimator(c, rtt);
+	else if (r->retries)
+		c->rto = 3 * SEC;	/* RFC 6298 5.7 */
+	tcp_hash_insert(c);
+	tcp_bind_insert(c);
+	tcp_req_free(t, r);
+	count(t->counters, TCP_PASSIVE_OPENS);
+	tcp_accept_queue(l, c);
+}
+
+/* The ACK of our SYN+ACK. */
+static void complete(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
+{
+	struct tcp_conn *c;
+	s64 sk;
+
+	if (l->h->defer_accept_s && !g->len && !(g->flags & TCP_FIN) && r->retries < TCP_SYNACK_RETRIES &&
+	    t->now - r->born < l->h->defer_accept_s * SEC) {
+		r->acked = 1;		/* TCP_DEFER_ACCEPT: wait for data */
+		return;
+	}
+	if (l->accept_count > l->h->backlog) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		r->acked = 1;
+		return;
+	}
+	sk = t->ops->child(t->ctx, l->sk);
+	if (sk < 0 || sk >= SK_MAX) {
+		count(t->counters, DROP_TCP_MEMORY);
+		return;
+	}
+	c = make_child(t, l, r, (u32)sk);
+	if (!c) {
+		count(t->counters, DROP_TCP_MEMORY);
+		t->ops->freed(t->ctx, (u32)sk);
+		return;
+	}
+	child_ready(t, l, r, c, g);
+	tcp_rcv_state_process(c, g);	/* data may have come with the ACK */
+}
+
+/* A segment for a handshake in progress: RFC 9293 3.10.7.4, SYN-RECEIVED. */
+void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
+{
+	struct tcp_conn *l = listener_of(t, r);
+	u32 wnd = l ? MIN(t->arena[SK_ARENA(l->sk)].rx_size, 65535u) : 0;
+	bool paws = r->negotiated & TCPN_TS && g->has_ts && (s32)(r->ts_recent - g->tsval) > 0;
+
+	if (!l || !(l->cf & CF_OPEN)) {
+		if (!l)
+			tcp_req_free(t, r);
+		return;
+	}
+	if ((g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && g->seq == r->irs) {
+		(void)send_synack(t, r);	/* its SYN again: ours was lost */
+		return;
+	}
+	if (paws || !seq_between(g->seq, r->irs + 1, r->irs + 1 + wnd)) {
+		count(t->counters, paws ? DROP_TCP_PAWS : DROP_TCP_SEQUENCE);
+		if (!(g->flags & TCP_RST))
+			(void)send_synack(t, r);
+		return;
+	}
+	if (g->flags & TCP_RST) {
+		if (g->seq == r->irs + 1) {	/* RFC 5961 3.2 */
+			count(t->counters, TCP_ATTEMPT_FAILS);
+			tcp_req_free(t, r);
+		}
+		return;
+	}
+	if (g->flags & TCP_SYN) {
+		(void)send_synack(t, r);	/* RFC 5961 4.2 */
+		return;
+	}
+	if (!(g->flags & TCP_ACK)) {
+		count(t->counters, DROP_TCP_FLAGS);
+		return;
+	}
+	if (g->ack != r->iss + 1) {
+		count(t->counters, DROP_TCP_ACK);
+		tcp_v4_send_reset(t, g);
+		return;
+	}
+	complete(t, l, r, g);
+}
+
+/* Verified entry by entry; a handshake whose connection was published before a death is over. */
+void tcp_req_attach(struct tcp_stack *t)
+{
+	u32 n = MIN(load_relaxed(&t->t->req_high), TCP_REQ_MAX);
+
+	for (u32 i = n; i-- > 0;) {
+		struct tcp_req *r = &t->t->req[i];
+
+		if (load_relaxed(&r->used) && (!listener_of(t, r) || tcp_lookup_established(t, &r->tuple) ||
+					       tcp_req_lookup(t, &r->tuple) || r->retries > TCP_SYNACK_RETRIES ||
+					       r->snd_wscale > 14 || r->rcv_wscale > 14))
+			store_release(&r->used, 0);
+		if (load_relaxed(&r->used)) {
+			req_insert(t, i);
+			continue;
+		}
+		t->soft->req[i].free_next = t->soft->req_free;
+		t->soft->req_free = i + 1;
+	}
+}
