@@ -45,6 +45,7 @@ static bool keeper_restarting(int r)
 
 int keeper_wait(struct daemon *d, struct keeper_reply *ret)
 {
+	struct pollfd leave = { .fd = d->signals, .events = POLLIN };
 	u64 start = clock_ns();
 	bool said = false;
 	int r;
@@ -58,7 +59,8 @@ int keeper_wait(struct daemon *d, struct keeper_reply *ret)
 			log_notice("waiting for keepd (%s/%s/keep.sock: %s)", strata_rundir(), d->conf.instance,
 				   strerror(-r));
 		}
-		poll(NULL, 0, WAIT_STEP_MS);
+		if (poll(&leave, 1, WAIT_STEP_MS) > 0)
+			return -EINTR;	/* SIGTERM: not for keepd's sake */
 	}
 	if (r < 0)
 		log_err("no regions from keepd (%s/%s/keep.sock): %s%s%s", strata_rundir(), d->conf.instance,

@@ -119,7 +119,7 @@ int admin_run(struct cli *c, const admin_request *q)
 	if ((r == -EPERM || r == -EACCES) && under_sudo(c))
 		return EXIT_FAILURE;
 	if (r < 0) {
-		fprintf(stderr, "strata: %s%s%s%s\n", strerror(-r), *a.text ? ": " : "", a.text,
+		fprintf(stderr, "strata: %s%s\n", *a.text ? a.text : strerror(-r),
 			r == -ENOENT || r == -ECONNREFUSED ? " (is the instance running?)" : "");
 		return EXIT_FAILURE;
 	}

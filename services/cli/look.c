@@ -2,7 +2,7 @@
  * Called by every subcommand that shows something; calls common/keeper.c and region.c. */
 #include "strata.h"
 
-#include <sys/mman.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,6 +100,8 @@ void layers(const struct cli *c, struct layer ret[LAYERS])
 	ret[1] = (struct layer){ "ipd", &c->ip->hdr, &c->ip->counters };
 	ret[2] = (struct layer){ "tcpd", &c->tcp->hdr, &c->tcp->counters };
 	ret[3] = (struct layer){ "sockd", &c->sock->hdr, &c->sock->counters };
+	for (u32 i = 0; i < LAYERS; i++)
+		ret[i].dead = ret[i].hdr->pid && kill((pid_t)ret[i].hdr->pid, 0) < 0 && errno == ESRCH;
 	for (u32 i = 0; i < LAYERS; i++)
 		ret[i].sleeping = load_relaxed(i == REGION_TCP ? &c->pub->sleeping : &ret[i].hdr->sleeping);
 	for (u32 i = 0; i < LAYERS; i++)

@@ -72,11 +72,11 @@ static void json_string(const char *s)
 
 static void json_layer(const struct layer *l, u64 now)
 {
-	printf("\"%s\": {\"pid\": %u, \"starts\": %u, \"up_ms\": %llu, \"sleeping\": %s, \"harvested\": %llu, "
+	printf("\"%s\": {\"pid\": %u, \"starts\": %u, \"up_ms\": %llu, \"alive\": %s, \"sleeping\": %s, \"harvested\": %llu, "
 	       "\"reclaimed\": %llu, \"counters\": {",
 	       l->name, l->hdr->pid, load_relaxed(&l->hdr->starts),
 	       (unsigned long long)(l->hdr->started ? (now - l->hdr->started) / NSEC_PER_MSEC : 0),
-	       l->sleeping ? "true" : "false", (unsigned long long)l->hdr->harvested,
+	       l->hdr->pid && !l->dead ? "true" : "false", l->sleeping ? "true" : "false", (unsigned long long)l->hdr->harvested,
 	       (unsigned long long)l->hdr->reclaimed);
 	for (u32 id = 0; l->counters && id < COUNTERS; id++)
 		printf("%s\"%s\": %llu", id ? ", " : "", counter_names[id].name,
@@ -127,7 +127,7 @@ static void show_daemons(const struct layer l[LAYERS])
 		}
 		printf("%-6s %8u %7u %6llu:%02llu:%02llu %-7s %10llu %10llu\n", l[i].name, h->pid,
 		       load_relaxed(&h->starts), (unsigned long long)(s / 3600), (unsigned long long)(s / 60 % 60),
-		       (unsigned long long)(s % 60), l[i].sleeping ? "asleep" : "awake",
+		       (unsigned long long)(s % 60), l[i].dead ? "down" : l[i].sleeping ? "asleep" : "awake",
 		       (unsigned long long)load_relaxed(&h->harvested), (unsigned long long)load_relaxed(&h->reclaimed));
 	}
 }

@@ -47,7 +47,7 @@ int cmd_ping(struct cli *c, int argc, char **argv);
 
 /* look.c */
 int look(struct cli *c);		/* 0, or -errno explained; starts again under sudo when only that is missing */
-struct layer { const char *name; struct region_hdr *hdr; const struct counters *counters; bool sleeping; };
+struct layer { const char *name; struct region_hdr *hdr; const struct counters *counters; bool sleeping, dead; };
 #define LAYERS 4
 void layers(const struct cli *c, struct layer ret[LAYERS]);	/* after look(); counters NULL: region not usable */
 bool under_sudo(struct cli *c);		/* exec; returns false when that cannot be (is root already, no sudo) */

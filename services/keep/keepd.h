@@ -38,6 +38,7 @@ struct client { int fd; u32 uid; u32 pid; bool role[ROLES]; };
 struct keepd {
 	char instance[64];
 	bool store;		/* systemd is there and keeps what we give it */
+	bool unsettled;		/* something was put and not yet confirmed */
 	int listener, signals;
 	u32 nitems, nclients;
 	struct item item[ITEMS_MAX];

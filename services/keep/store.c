@@ -62,6 +62,7 @@ static int notify(struct keepd *k, const struct item *i, const char *verb)
 		log_err("systemd's store, %s: %s", name, strerror(-r));
 		return r;
 	}
+	k->unsettled |= put;
 	return 0;
 }
 
@@ -70,10 +71,12 @@ int store_remove(struct keepd *k, const struct item *i) { return notify(k, i, "F
 
 int store_barrier(struct keepd *k)
 {
-	int r = k->store ? sd_notify_barrier(0, BARRIER_US) : 1;
+	int r = k->unsettled ? sd_notify_barrier(0, BARRIER_US) : 1;
 
-	if (r > 0)
+	if (r > 0) {
+		k->unsettled = false;
 		return 0;
+	}
 	r = r < 0 ? r : -ENOTCONN;
 	log_err("systemd does not confirm what was stored: %s", strerror(-r));
 	return r;
