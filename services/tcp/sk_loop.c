@@ -7,18 +7,18 @@
 u32 tcpd_poll(void *arg, u32 budget)
 {
 	struct tcpd *x = arg;
-	u32 work;
+	u32 work, done;
 
 	x->pass++;
 	x->t.now = x->d.loop.now;
-	work = rings_completions(x);
+	work = done = rings_completions(x);
 	work += mbox_poll(x);
 	work += kicks_poll(x, false);
 	work += rings_receive(x, budget);
 	if (x->noffered)
 		offers_look_for_claims(x, 64);
 	offers_run(x);
-	if (x->blocked && ring_space(&x->tcp_ip)) {
+	if (done || (x->blocked && ring_space(&x->tcp_ip))) {
 		x->blocked = false;
 		ring_clear_want(&x->tcp_ip);
 		tcp_resume(&x->t);

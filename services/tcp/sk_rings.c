@@ -7,6 +7,8 @@
  * Called by sk_loop.c; queue_xmit and alloc by TCP. */
 #include "tcpd.h"
 
+#define MANY_LOANS 4u
+
 /* ---- out: tx3 -> tx4 ---- */
 
 int op_queue_xmit(void *ctx, struct sk_buff *skb)
@@ -77,7 +79,16 @@ void op_unalloc(void *ctx, struct sk_buff *skb)
 	given_back(ctx, skb->buf, skb->gen, &tag);
 }
 
-u32 op_loans(void *ctx, u32 sk) { return sk < SK_MAX ? ((struct tcpd *)ctx)->loans[sk] : 0; }
+/* TCP asks before it sends. Who has many out will wait for completions, and nothing else may come to wake us. */
+u32 op_loans(void *ctx, u32 sk)
+{
+	struct tcpd *x = ctx;
+	u32 n = sk < SK_MAX ? x->loans[sk] : 0;
+
+	if (n >= MANY_LOANS)
+		x->waiting = true;
+	return n;
+}
 
 /* ---- in: completions ---- */
 
@@ -102,8 +113,10 @@ u32 rings_completions(struct tcpd *x)
 {
 	u32 n = completions(x, &x->link_done) + completions(x, &x->ip_done);
 
-	if (n)
+	if (n) {
 		hungry(x, 0);
+		x->waiting = false;
+	}
 	return n;
 }
 
@@ -180,7 +193,10 @@ bool rings_pending(struct tcpd *x)
 {
 	if (ring_count(&x->ip_tcp))
 		return true;
-	return x->blocked && (ring_count(&x->link_done) || ring_count(&x->ip_done) || ring_space(&x->tcp_ip));
+	if (x->waiting || x->blocked)
+		hungry(x, 1);
+	return (x->waiting || x->blocked) && (ring_count(&x->link_done) || ring_count(&x->ip_done) ||
+					      (x->blocked && ring_space(&x->tcp_ip)));
 }
 
 /* ---- attach: a start is a restart ---- */

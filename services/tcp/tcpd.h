@@ -59,6 +59,7 @@ struct tcpd {
 	bool hints_lost;
 	struct cause cause;				/* of what is sent now */
 	bool blocked;					/* a segment found no slot or no buffer */
+	bool waiting;					/* a connection has enough out; completions let it go on */
 	bool unsent;					/* something happened outside the poll: flush before sleeping */
 	u32 pass;
 	u32 loans[SK_MAX + 1];				/* transmit buffers out, by socket; the last: of none */
