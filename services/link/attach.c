@@ -87,6 +87,10 @@ int link_attach(struct linkd *l, struct daemon *d)
 	resync(&l->tcp_link_done);
 	recover_inputs(l);
 	recover_holds(l);
+	/* What a predecessor waited for; we find out ourselves. */
+	store_relaxed(&l->ip_link_done.cons->hungry, 0);
+	store_relaxed(&l->tcp_link_done.cons->hungry, 0);
+	ring_clear_want(&l->link_ip);
 	receive_attach(l);
 	return pool_attach_owner(l->pool, POOL_LINK, l->shm->words, l->shm->bytes, LINK_NSMALL, LINK_NLARGE);
 }
@@ -206,6 +210,10 @@ int link_take_over(struct linkd *l, struct daemon *d)
 	store_relaxed(&l->shm->hdr.harvested, harvested);
 	for (u32 i = 0; i < POSTED_MAX; i++)
 		store_release(&l->shm->posted[i].used, 0);
+	for (u32 i = l->ndevs; i < LINK_DEVS; i++) {	/* what the configuration had before */
+		store_release(&l->shm->dev[i].up, 0);
+		l->shm->dev[i].name[0] = '\0';
+	}
 	r = reconcile(l, d);
 	if (r < 0)
 		return r;

@@ -71,6 +71,7 @@ struct net_device {
 	u32 features;			/* LINK_F_* */
 	u32 vnet_len;			/* bytes of vnet header on every read and write: 0 or 10 */
 	bool up;
+	bool gone;			/* the interface was deleted: a new start opens it anew */
 	bool stopped;			/* netif_stop_queue(): the device said -EAGAIN */
 	bool scheduled;			/* netif_schedule(): look at the queue in net_tx_action() */
 	u64 retry_at;			/* when to try a stopped device again */

@@ -26,7 +26,8 @@ u32 dev_fd_poll(struct net_device *dev, u32 budget)
 			if (errno == EINTR)
 				continue;
 			if (errno != EAGAIN) {
-				/* EIO, ENETDOWN, EBADFD: the interface was taken down or removed */
+				/* EIO, ENETDOWN: the interface was taken down; EBADFD: deleted */
+				dev->gone = errno == EBADFD;
 				log_warn("%s: reading frames: %s", dev->shm->name, strerror(errno));
 				dev_count(&dev->shm->rx_dropped, 1);
 			}

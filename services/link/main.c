@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "common/daemon.h"
 #include "common/log.h"
@@ -17,12 +18,27 @@ static void bell(void *ctx, enum region_id who) { daemon_ring(ctx, who); }
 
 static void on_device(void *arg, u32 events) { netif_rx_schedule(arg); }
 
+static bool device_gone(void)
+{
+	for (u32 i = 0; i < linkd.ndevs; i++)
+		if (linkd.dev[i].gone)
+			return true;
+	return false;
+}
+
 /* Buffers first, so that reception finds them. They are no work to stay awake for. */
 static u32 poll_rx(void *arg, u32 budget)
 {
+	u32 n;
+
 	linkd.now = daemon_.loop.now;
 	rx_buffers_returned(&linkd, 4 * budget);
-	return net_rx_action(&linkd, budget);
+	n = net_rx_action(&linkd, budget);
+	if (unlikely(device_gone()) && !daemon_.loop.quit) {
+		log_err("an interface was deleted: starting anew to open it again");
+		daemon_.loop.quit = true;
+	}
+	return n;
 }
 
 static bool pending_rx(void *arg)
@@ -64,6 +80,23 @@ static int open_device(struct daemon *d, const struct conf_dev *conf)
 	return MIN(r, 0);
 }
 
+/* Devices that the configuration no longer has are kept open by nobody but keepd. */
+static void forget_devices(struct daemon *d)
+{
+	for (u32 i = 0; i < d->given.n; i++) {
+		const char *name = d->given.fd[i].name;
+		bool wanted = strncmp(name, "dev:", 4) != 0;
+
+		for (u32 k = 0; k < d->conf.ndevs && !wanted; k++)
+			wanted = !strcmp(name + 4, d->conf.dev[k].name);
+		if (wanted || daemon_unpark(d, name) < 0)
+			continue;
+		log_info("%s is no longer configured: closed", name + 4);
+		close(d->given.fd[i].fd);
+		d->given.fd[i].fd = -1;
+	}
+}
+
 static int start(struct daemon *d)
 {
 	const char *pcap = getenv("STRATA_PCAP");
@@ -72,6 +105,7 @@ static int start(struct daemon *d)
 	linkd.now = clock_ns();
 	linkd.bell = bell;
 	linkd.ctx = d;
+	forget_devices(d);
 	r = link_attach(&linkd, d);
 	for (u32 i = 0; i < d->conf.ndevs && r == 0; i++)
 		r = open_device(d, &d->conf.dev[i]);
@@ -101,6 +135,8 @@ int main(int argc, char **argv)
 	daemon_ring_always(&daemon_, REGION_IP);
 	daemon_ring_always(&daemon_, REGION_TCP);
 	r = daemon_run(&daemon_);
+	if (device_gone())
+		r = EXIT_FAILURE;
 	dev_close_all(&linkd);
 	return r;
 }

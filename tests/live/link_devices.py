@@ -84,16 +84,20 @@ class Daemons:
                 p.wait()
 
 
+def address(near):
+    for _ in range(50):
+        if subprocess.run(["ip", "addr", "add", "10.77.9.1/24", "dev", near], stderr=subprocess.DEVNULL).returncode == 0:
+            break
+        time.sleep(0.1)
+
+
 def main(d, driver):
     near = "lk9" if driver == "tap" else "peer9"
     d.start("strata-keepd", "keep")
     time.sleep(0.3)
     d.start("strata-linkd", "link")
     d.start("strata-ipd", "ip")
-    for _ in range(50):
-        if subprocess.run(["ip", "addr", "add", "10.77.9.1/24", "dev", near], stderr=subprocess.DEVNULL).returncode == 0:
-            break
-        time.sleep(0.1)
+    address(near)
     p = Pinger()
     events = subprocess.Popen(["ip", "monitor", "link"], stdout=subprocess.PIPE, text=True)
     ok(any(p.ping(i) for i in range(20)), "%s: an echo comes back" % driver)
@@ -121,12 +125,18 @@ def main(d, driver):
     events.terminate()
     down = [l for l in events.stdout if "NO-CARRIER" in l or "state DOWN" in l or "Deleted" in l]
     ok(not down, "the interface has not noticed")
+    if driver == "tap":
+        sh("ip", "link", "del", "lk9")
+        ok(d.procs["strata-linkd"].wait(5) == 1, "linkd leaves when its interface is deleted")
+        d.start("strata-linkd", "link")
+        address(near)
+        ok(any(p.ping(20000 + i) for i in range(20)), "and its successor makes it again")
 
 
 if os.geteuid() or not os.path.exists("/dev/net/tun"):
     print("1..0 # SKIP needs root and /dev/net/tun")
     sys.exit(0)
-print("1..10")
+print("1..12")
 sh("ip", "netns", "add", NS)
 try:
     ns = os.open("/run/netns/" + NS, os.O_RDONLY)
