@@ -134,6 +134,10 @@ EXPORT ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t off, int fla
 	return real.pwritev2(fd, v, n, off, flags);
 }
 
+/* The names programs built for 64-bit file offsets ask for. */
+EXPORT ssize_t preadv64v2(int fd, const struct iovec *v, int n, off64_t off, int flags) { return preadv2(fd, v, n, off, flags); }
+EXPORT ssize_t pwritev64v2(int fd, const struct iovec *v, int n, off64_t off, int flags) { return pwritev2(fd, v, n, off, flags); }
+
 /* A file into the ring, as much as fits. The file's position moves by what was sent, not by what was read. */
 static ssize_t send_file(int out, int in, off_t *off, size_t count)
 {
