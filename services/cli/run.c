@@ -45,7 +45,11 @@ static int set_environment(struct cli *c, bool verbose)
 		fprintf(stderr, "strata run: " SHIM " is neither beside this build nor in %s\n", LIBDIR);
 		return -ENOENT;
 	}
-	if (before && *before && !strstr(before, SHIM)) {
+	if (before && strstr(before, SHIM)) {
+		both = strdup(before);	/* run from a program that runs on a stack */
+		if (!both)
+			return -ENOMEM;
+	} else if (before && *before) {
 		if (asprintf(&both, "%s:%s", shim, before) < 0)
 			return -ENOMEM;
 	}

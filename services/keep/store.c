@@ -43,7 +43,8 @@ static bool from_store_name(const char *stored, struct item *ret)
 	for (char *c = ret->name; *c; c++)
 		if (*c == '/')
 			*c = ':';
-	return true;
+	return is_parked(ret->name) || strncmp(ret->name, "region:", 7) == 0 || strncmp(ret->name, "bell:", 5) == 0 ||
+	       strncmp(ret->name, "lot:", 4) == 0;
 }
 
 static int notify(struct keepd *k, const struct item *i, const char *verb)
