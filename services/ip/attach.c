@@ -4,6 +4,12 @@
  * reconciliation (a held buffer is not lost), tables before any input is taken. */
 #include "path.h"
 
+/* Inputs not yet answered, as far as is known: a cause further ahead is a leftover of 2^32 inputs ago. */
+static u32 waiting(const struct ring *in, u32 next)
+{
+	return load_acquire(&in->prod->head) - next;
+}
+
 /* Newest input `id` whose answer is complete in this output ring. Everything since the last release of any input's tail is
  * within RECOVER_BACK slots (BATCH_OUTPUTS); older slots are not looked at: what follows them in the ring's memory may be
  * slots that were filled and never published. */
@@ -19,7 +25,7 @@ static void newest_in_ring(const struct ring *out, bool done, enum ring_id id, c
 
 		if ((done ? d->ring : c->ring) != id || !((done ? d->flags : c->flags) & CAUSE_LAST))
 			continue;
-		if (ahead && ahead <= ring_capacity(in))
+		if (ahead && ahead <= waiting(in, *next))
 			*next += ahead;
 	}
 }
@@ -42,7 +48,7 @@ static void recover_input(struct ip_stack *st, struct ring *in, enum ring_id id)
 		u32 ahead = h->skb.cause.index + 1 - next;
 
 		if (load_relaxed(&h->used) && h->skb.cause.ring == id && (h->skb.cause.flags & CAUSE_LAST) && ahead &&
-		    ahead <= ring_capacity(in))
+		    ahead <= waiting(in, next))
 			next += ahead;
 	}
 	ring_cons_recover(in, next - 1);
