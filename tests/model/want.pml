@@ -10,6 +10,8 @@
  *   NO_RELEASE_FENCE   the tail is released and `want` looked at without a fence between
  *   NO_WANT            nobody asks for space
  *   NO_PENDING         before sleeping the rings are not looked at again
+ *   BLIND              before sleeping, input that came meanwhile but has no space to go to is left, though
+ *                      nobody has asked for that space yet
  *   FULL_STOPS_ALL     the source takes nothing while its own output is full
  */
 #define WORDS 10
@@ -41,9 +43,16 @@ bool source_bell, relay_bell;
 
 /* ring_want_space() */
 #ifdef NO_WANT
-#define ASK(fifo, want) skip
+#define ASK(fifo, want) wanted = 1
 #else
 #define ASK(fifo, want) wanted = 1; STORE(fifo, want, 1); FENCE(fifo)
+#endif
+
+/* Input without space: a reason to sleep only when the space has been asked for. */
+#ifdef BLIND
+#define UNASKED false
+#else
+#define UNASKED (!wanted)
 #endif
 
 #ifdef NO_PENDING
@@ -95,9 +104,9 @@ active proctype source() {
 		:: work || got == ITEMS
 		:: else ->
 #ifdef FULL_STOPS_ALL
-			SLEEP(fs, SOURCE_SLEEPS, source_bell, sent < ITEMS && sent - m[AB_T] < CAP)
+			SLEEP(fs, SOURCE_SLEEPS, source_bell, sent < ITEMS && (sent - m[AB_T] < CAP || UNASKED))
 #else
-			SLEEP(fs, SOURCE_SLEEPS, source_bell, (m[BA_H] != got || (sent < ITEMS && sent - m[AB_T] < CAP)))
+			SLEEP(fs, SOURCE_SLEEPS, source_bell, (m[BA_H] != got || (sent < ITEMS && (sent - m[AB_T] < CAP || UNASKED))))
 #endif
 		fi
 	od
@@ -122,7 +131,7 @@ active proctype relay() {
 			:: m[AB_H] != n && n - m[BA_T] >= CAP && !wanted -> ASK(fr, BA_WANT)
 			:: else
 			fi;
-			SLEEP(fr, RELAY_SLEEPS, relay_bell, (m[AB_H] != n && n - m[BA_T] < CAP))
+			SLEEP(fr, RELAY_SLEEPS, relay_bell, (m[AB_H] != n && (n - m[BA_T] < CAP || UNASKED)))
 		fi
 	od
 }
