@@ -251,6 +251,7 @@ static void app_accept(struct node *n, u32 sk)
 		if (c->peer && !s->hostile)
 			sim_fail(s, "connection %u accepted twice", i);
 		c->peer = a;
+		c->next = MIN(c->next, s->now);
 		a->peer = c;
 		a->to_send = c->expect;
 		a->expect = c->to_send;
@@ -330,9 +331,8 @@ static void app_act(struct node *n, struct app *a)
 	}
 	if (!a->open)
 		app_open(n, a);
-	if (!a->peer)
-		return;		/* not accepted yet */
-	app_read(n, a, &b);
+	if (a->peer)		/* else: not accepted yet, nobody has sent anything */
+		app_read(n, a, &b);
 	if (a->closed)
 		return;
 	if (!a->sent_fin)
@@ -350,7 +350,7 @@ static void app_act(struct node *n, struct app *a)
 	}
 	u64 head = load_relaxed(&b.s->rx_head), tail = load_relaxed(&b.c->rx_tail);
 	u64 space = b.tx_size - (load_relaxed(&b.c->tx_head) - load_relaxed(&b.s->tx_tail));
-	if (head != tail || load_relaxed(&b.s->fin) || (!a->sent_fin && space))
+	if ((a->peer && (head != tail || load_relaxed(&b.s->fin))) || (!a->sent_fin && space))
 		a->next = MAX(a->pause_until, s->now + 20 * NSEC_PER_USEC);
 }
 

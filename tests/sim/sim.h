@@ -79,6 +79,7 @@ bool sim_chance(struct sim *s, double p);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* wire.c */
 void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, const u8 *data);
+struct packet *wire_inject(struct sim *s, u8 to, const struct packet *src, u64 at);
 struct packet *wire_next(struct sim *s);	/* earliest packet, still in the heap; NULL: none */
 void wire_pop(struct sim *s);
 void wire_trace(struct sim *s, const char *what, u8 to, const u8 *tcp, u32 len);

@@ -66,7 +66,8 @@ void wire_trace(struct sim *s, const char *what, u8 to, const u8 *tcp, u32 len)
 	       to ? "->" : "<-", flags, from_be32(h->seq), len - hl, from_be32(h->ack_seq), from_be16(h->window), hl - 20);
 }
 
-static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
+/* An exact copy, so that AddressSanitizer sees a read beyond its end. */
+struct packet *wire_inject(struct sim *s, u8 to, const struct packet *src, u64 at)
 {
 	struct packet *p = malloc(sizeof(*p) + src->len);
 
@@ -75,11 +76,18 @@ static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
 	p->at = at;
 	p->order = s->order++;
 	p->to = to;
+	heap_push(s, p);
+	return p;
+}
+
+static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
+{
+	struct packet *p = wire_inject(s, to, src, at);
+
 	if (sim_chance(s, s->wire[!to].corrupt)) {
 		p->data[sim_below(s, p->len)] ^= (u8)(1 << sim_below(s, 8));
 		wire_trace(s, "DAMAGED", to, p->data, p->len);
 	}
-	heap_push(s, p);
 }
 
 /* One segment as it is on the wire: when does it arrive, if at all? */
