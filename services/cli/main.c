@@ -75,29 +75,36 @@ static int take_instance(struct cli *c, int argc, char **argv)
 	return out;
 }
 
-int main(int argc, char **argv)
+static int dispatch(struct cli *c, int argc, char **argv)
 {
-	struct cli c = { .instance = getenv("STRATA_INSTANCE") };
-	char **whole = calloc((size_t)argc + 1, sizeof(*whole));
-	int n;
-
-	if (!whole)
-		return EXIT_FAILURE;
-	memcpy(whole, argv, (size_t)argc * sizeof(*argv));
-	c.whole = whole;
-	n = take_instance(&c, argc - 1, argv + 1);
-	argv++;
-	if (!c.instance || !*c.instance)
-		c.instance = only_instance();
-	if (!c.instance)
-		c.instance = "demo";
-	if (n == 0)
+	if (argc == 0)
 		return usage(stderr);
 	if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 || strcmp(argv[0], "help") == 0)
 		return usage(stdout);
 	for (u32 i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[0], commands[i].name) == 0)
-			return commands[i].run(&c, n, argv);
+			return commands[i].run(c, argc, argv);
 	fprintf(stderr, "strata: there is no command '%s'\n", argv[0]);
 	return usage(stderr);
+}
+
+int main(int argc, char **argv)
+{
+	struct cli c = { .instance = getenv("STRATA_INSTANCE") };
+	int n, r;
+
+	c.whole = calloc((size_t)argc + 1, sizeof(*c.whole));
+	if (!c.whole)
+		return EXIT_FAILURE;
+	memcpy(c.whole, argv, (size_t)argc * sizeof(*argv));
+	n = take_instance(&c, argc - 1, argv + 1);
+	if (!c.instance || !*c.instance)
+		c.instance = only_instance();
+	if (!c.instance)
+		c.instance = "demo";
+	r = dispatch(&c, n, argv + 1);
+	free(c.whole);
+	if (fflush(stdout) < 0 && r == EXIT_SUCCESS)
+		r = EXIT_FAILURE;
+	return r;
 }
