@@ -1,7 +1,9 @@
 /* dev_fd.c – devices that are a file descriptor with one frame per read and write (TAP, AF_PACKET): rx1 and tx8.
  *
- * Reads are synchronous and non-blocking: the frame is copied once, by the kernel, straight into the shared pool,
- * until -EAGAIN or the budget ends. (Per frame a read costs less than an io_uring request and its completion.)
+ * Reads are synchronous and non-blocking, until -EAGAIN or the budget ends: the frame is copied once, by the kernel,
+ * straight into the shared pool. Writes gather headers and data. Measured on 2 shared CPUs, CPU time per frame: TAP read
+ * 1.8 us (1 KB) and 10.6 us (64 KB); write 1.5 us (40 bytes). 32 small writes batched through io_uring cost 1.1 us each;
+ * not used: a refusal would be known only after the batch, and so would requeue. Reading that way was not measured.
  * dev_fd_poll is called by napi.c, dev_fd_xmit by xmit.c. */
 #include <unistd.h>
 

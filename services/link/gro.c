@@ -1,12 +1,12 @@
 /* gro.c – rx2: generic receive offload: consecutive TCP segments of one flow become one sk_buff before they climb.
  *
- * For devices that deliver single segments (AF_PACKET on real cards, a peer without TSO). Segments wait only within
- * one poll batch: napi_refill() flushes. While one waits it is still in posted[], so nothing is invisible (crash rule 2);
+ * For devices that deliver single segments (AF_PACKET on real cards, a peer without TSO). They wait only within
+ * one poll batch: napi_refill() flushes. While one waits it is in posted[], so nothing is invisible (crash rule 2);
  * merged ones are copied into one large buffer and their own given back. (A death in between loses segments that were
  * never acknowledged, as the wire may.)
  * What may merge is what Linux's inet_gro_receive() and tcp_gro_receive() merge: same addresses, ports, TOS, TTL, DF,
  * acknowledgement and options, no flags but ACK and PSH, consecutive, none larger than the first; both checksums
- * verified here. The result carries CHECKSUM_PARTIAL and gso_size, so that gso.c could cut it into the same bytes again.
+ * verified here. The result carries CHECKSUM_PARTIAL and gso_size, so that gso.c can cut the same bytes again.
  *
  * Called by napi.c; calls netif_receive_skb(). */
 #include "services/link/path.h"

@@ -1,4 +1,4 @@
-/* test_link_qdisc.c – services/link/dev_queue_xmit.c, qdisc_pfifo_fast.c, hold.c, xmit.c: order, limits, a device that
+/* test_link_qdisc.c – services/link: dev_queue_xmit.c, qdisc_pfifo_fast.c, hold.c, xmit.c: order, limits, a device that
  * cannot take it, and deaths: killed at every point between the ring and the completion, nothing is lost, nothing
  * completed twice, and only device writes may be repeated. */
 #include "test_link_fixture.h"
