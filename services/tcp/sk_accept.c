@@ -7,7 +7,6 @@
 #include "tcpd.h"
 #include "common/log.h"
 
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -120,11 +119,6 @@ static int give_pair(struct tcpd *x, u32 sk)
 	if (!x->nspare && (r = spares_refill(x)) < 0)
 		return r;
 	struct spare *p = &x->spare[--x->nspare];
-	struct sockbuf b = view(x, sk);
-	u64 nonce;
-	if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
-		return -EIO;
-	store_release(&b.s->nonce, nonce | 1);
 	store_release(&x->d.tcp->near_cookie[sk], p->cookie);
 	r = far_adopt(x, sk, c->gen, FAR_ACCEPTED, p->far, p->cookie, p->lot);
 	if (r) {
@@ -246,8 +240,12 @@ void accept_recover(struct tcpd *x)
 			continue;
 		if (phase == TCPP_LISTEN && x->far[sk].kind)
 			far_listens(x, sk);
-		if (accept == TCPA_QUEUED)
+		/* It has a pair: the offer was made, and we died before it was noted; or died before, then the pair hangs up. */
+		if (accept == TCPA_QUEUED && x->far[sk].kind)
+			tcp_offered(&x->t, sk);
+		else if (accept == TCPA_QUEUED)
 			continue;
+		accept = load_relaxed(&c->accept);
 		if (accept == TCPA_OFFERED && x->far[sk].kind) {
 			x->far[sk].offered = true;
 			x->offered[x->noffered++] = sk;
