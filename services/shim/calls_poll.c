@@ -16,7 +16,7 @@ static u64 now_ns(void)
 {
 	struct timespec t;
 
-	sys(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);	/* no system call */
 	return (u64)t.tv_sec * NSEC_PER_SEC + (u64)t.tv_nsec;
 }
 
