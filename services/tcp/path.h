@@ -63,6 +63,7 @@ bool tcp_data_fast(struct tcp_conn *c, struct tcp_seg *g);
 void tcp_urg(struct tcp_conn *c, struct tcp_seg *g);
 u32 tcp_ooo_collect(struct tcp_conn *c, u64 (*ret)[2], u32 max);
 void tcp_ooo_reset(struct tcp_conn *c);
+void tcp_ooo_recount(struct tcp_conn *c);	/* count what is there, forget what was delivered */
 /* tcp_recovery.c, tcp_rack.c, tcp_sack.c */
 struct tcp_ackinfo {
 	u64 prior_una, now;
@@ -126,7 +127,6 @@ void tcp_timer_rtx(struct timer *tm, void *arg, u64 now);
 void tcp_timer_ack(struct timer *tm, void *arg, u64 now);
 void tcp_timer_keep(struct timer *tm, void *arg, u64 now);
 void tcp_set_rto(struct tcp_conn *c);
-u64 tcp_jitterless_now(const struct tcp_conn *c);
 void tcp_done(struct tcp_conn *c, int err);			/* the connection is over, err 0: in good order */
 void tcp_reset_received(struct tcp_conn *c);
 void tcp_release_slot(struct tcp_conn *c);

@@ -142,31 +142,20 @@ void tcp_detach(struct tcp_stack *t)
 
 /* ---- waking up ---- */
 
-/* In flight when the predecessor died: one record of everything, to be probed at its head and then ACK-clocked. */
+/* In flight when the predecessor died: one record of everything (there is always one at a start: the pool is new and
+ * larger than the number of sockets), probed at its head and then ACK-clocked. */
 static void wake_sender(struct tcp_conn *c)
 {
 	u64 una = snd_una(c), nxt = snd_nxt(c);
+	struct tcp_rec *r = before(una, nxt) ? tcp_rec_new(c) : NULL;
 
-	while (before(una, nxt)) {
-		struct tcp_rec *r = tcp_rec_new(c);
-		u64 end = MIN(nxt - una, (u64)c->mss * 40) + una;
-
-		if (!r)
-			break;
-		*r = (struct tcp_rec){ .start = una, .end = end, .xmit = c->t->now, .prev = c->tail, .txid = c->txid - TCP_LOANS };
-		r->pcount = tcp_pcount(c, end - una);
-		if (fin_snd(c) == end)
-			r->flags = REC_FIN;
-		if (c->tail)
-			c->tail->next = r;
-		else
-			c->head = r;
-		c->tail = r;
-		c->packets_out += r->pcount;
-		una = end;
+	if (r) {
+		*r = (struct tcp_rec){ .start = una, .end = nxt, .xmit = c->t->now, .txid = c->txid };
+		r->flags = fin_snd(c) == nxt ? REC_FIN : 0;
+		r->pcount = tcp_pcount(c, nxt - una - (r->flags ? 1 : 0));
+		c->head = c->tail = r;
+		c->packets_out = r->pcount;
 	}
-	if (before(una, nxt))	/* no memory for the rest: it is sent again when its turn comes */
-		store_release(&c->h->snd_nxt, una);
 	if (c->head) {
 		c->cf |= CF_RESTARTED;
 		c->rto = TCP_TIMEOUT_INIT;

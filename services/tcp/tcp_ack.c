@@ -127,7 +127,7 @@ static bool window_update(struct tcp_conn *c, const struct tcp_seg *g, u64 ack)
 	u64 seq = rcv_off(c, g->seq);
 
 	if (!after(ack, snd_una(c)) && !after(seq, c->h->snd_wl1) &&
-	    !(seq == c->h->snd_wl1 && wnd > load_relaxed(&c->h->snd_wnd)))
+	    !(seq == c->h->snd_wl1 && (wnd > load_relaxed(&c->h->snd_wnd) || !wnd)))
 		return false;
 	c->h->snd_wl1 = seq;
 	c->h->snd_wl2 = ack;
@@ -211,6 +211,8 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 		advanced(c, ack, &a);
 	if (!had_data) {
 		tcp_check_probe0(c);
+		if (before(snd_nxt(c), snd_end(c)))	/* the window may have opened */
+			tcp_mark_dirty(c, CF_XMIT);
 		return 1;
 	}
 	/* RFC 5681 2: nothing new, no data, same window, something outstanding */

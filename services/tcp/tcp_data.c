@@ -58,7 +58,7 @@ static u32 ooo_sorted(struct tcp_conn *c, u64 (*ret)[2])
 	return m;
 }
 
-static void ooo_recount(struct tcp_conn *c)
+void tcp_ooo_recount(struct tcp_conn *c)
 {
 	u64 s, e;
 
@@ -171,7 +171,7 @@ static void advance(struct tcp_conn *c, u64 end)
 	c->bytes_in += end - rcv_nxt(c);
 	store_release(&c->b.s->rx_head, end);
 	if (c->ooo_count)
-		ooo_recount(c);
+		tcp_ooo_recount(c);
 	c->t->ops->data_ready(c->t->ctx, c->sk);
 }
 
@@ -268,7 +268,7 @@ static void queue_out_of_order(struct tcp_conn *c, struct tcp_seg *g, u64 off, u
 			dsack(c, off, end);	/* RFC 2883 4.2.2: all of it was here */
 	copy_holes(c, g, off, off, end);
 	if (intact(c, g) && ooo_insert(c, off, end))
-		ooo_recount(c);
+		tcp_ooo_recount(c);
 	c->last_recv = c->t->now;
 	c->quick = MAX(c->quick, 2u);
 	tcp_send_ack(c);	/* RFC 5681 3.2: a duplicate ACK for every segment out of order, never merged */

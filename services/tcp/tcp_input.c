@@ -55,6 +55,7 @@ static void tcp_rcv_established(struct tcp_conn *c, struct tcp_seg *g)
 static void established(struct tcp_conn *c, struct tcp_seg *g)
 {
 	c->segs_in += g->nseg;
+	c->last_heard = c->t->now;
 	if (g->len)
 		measure_rcv_mss(c, g);
 	if (phase(c) == TCPP_SYNC) {

@@ -20,7 +20,7 @@
 #define TCP_SYN_RETRIES 6
 #define TCP_SYNACK_RETRIES 5
 #define TCP_GIVEUP (924600 * MSEC)	/* what 15 retransmissions from 200 ms take (tcp_retries2) */
-#define TCP_ORPHAN_GIVEUP (100 * SEC)	/* 8 retransmissions */
+#define TCP_ORPHAN_GIVEUP (300 * SEC)	/* Linux: about 100 s; what was written before close() deserves more */
 #define TCP_INIT_CWND 10u
 #define TCP_MIN_MSS 88u
 #define TCP_DEFAULT_MSS 536u
@@ -73,7 +73,7 @@ struct tcp_seg {
 
 enum { CF_DIRTY = 1, CF_XMIT = 2, CF_ACK_NOW = 4, CF_ACK_SCHED = 8, CF_WINDOW = 16, CF_WAIT = 32, CF_HASHED = 64,
        CF_BOUND = 128, CF_LISTENING = 256, CF_OPEN = 512, CF_TLP = 1024, CF_FRTO = 2048, CF_PROBE0 = 4096,
-       CF_RACK_TIMER = 8192, CF_KILL = 16384, CF_RESTARTED = 32768 };
+       CF_RACK_TIMER = 8192, CF_RESTARTED = 16384 };
 enum conn_ca_state { CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 
 struct tcp_conn {
@@ -106,7 +106,7 @@ struct tcp_conn {
 	u64 last_ack;			/* rcv_nxt in the last ACK sent */
 	u64 dsack_start, dsack_end;	/* to report once (RFC 2883) */
 	u64 ooo_recent[3];		/* start offsets of intervals to report first */
-	u64 ato_last;
+	u64 last_heard;			/* any segment: keep-alive counts from here */
 	u32 rcv_mss, quick, ooo_count, challenge_time;
 	u8 pingpong, nooo_hi;
 	be32 saddr;

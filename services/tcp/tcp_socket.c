@@ -156,11 +156,12 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->ca_state = CA_OPEN;
 	c->last_ack = rcv_nxt(c);
 	c->dsack_start = c->dsack_end = 0;
+	tcp_ooo_recount(c);
 	c->quick = TCP_QUICKACKS;
 	c->rcv_mss = TCP_DEFAULT_MSS;
 	c->pingpong = 0;
 	c->cf &= CF_OPEN | CF_HASHED | CF_BOUND | CF_LISTENING | CF_DIRTY | CF_WAIT;
-	c->last_recv = c->t->now;
+	c->last_recv = c->last_heard = c->t->now;
 	(void)tcp_route_conn(c);	/* no route now: each transmission asks again */
 	tcp_cwnd_init(c);
 }

@@ -124,7 +124,7 @@ static void retransmit_timeout(struct tcp_conn *c)
 	if (!c->head)
 		return;
 	if (tcp_still_out(c, c->head)) {	/* it never left: the path below is slow, not the network */
-		timer_arm(WHEEL(c), &c->rtx, c->t->now + MIN(c->rto, 500 * MSEC));
+		timer_arm(WHEEL(c), &c->rtx, c->t->now + (c->cf & CF_RESTARTED ? 20 * MSEC : MIN(c->rto, 500 * MSEC)));
 		return;
 	}
 	if (c->retransmits && gave_up(c))
@@ -256,7 +256,7 @@ void tcp_arm_keepalive(struct tcp_conn *c)
 
 	if (!(c->h->so & TSO_KEEPALIVE) || phase(c) != TCPP_SYNC || load_relaxed(&c->h->deadline))
 		return;
-	at = MAX(c->t->now, c->last_recv + keepalive_idle(c));
+	at = MAX(c->t->now, c->last_heard + keepalive_idle(c));
 	store_relaxed(&c->h->keep_deadline, at);
 	timer_arm(WHEEL(c), &c->keep, at);
 }
@@ -264,7 +264,7 @@ void tcp_arm_keepalive(struct tcp_conn *c)
 /* RFC 9293 3.8.4; probes and their limit as Linux's tcp_keepalive_*. */
 static void keepalive(struct tcp_conn *c)
 {
-	u64 idle = c->t->now - MAX(c->last_recv, c->last_send), user = c->h->user_timeout_ms * MSEC;
+	u64 idle = c->t->now - c->last_heard, user = c->h->user_timeout_ms * MSEC;
 	u32 max = c->h->keep_cnt ? c->h->keep_cnt : 9;
 
 	if (!(c->h->so & TSO_KEEPALIVE))
@@ -282,11 +282,8 @@ static void keepalive(struct tcp_conn *c)
 		tcp_done(c, ETIMEDOUT);
 		return;
 	}
-	u64 sent_before = c->last_send;
-
 	if (!tcp_write_wakeup(c))
 		c->h->keep_probes++;
-	c->last_send = sent_before;
 	u64 next = c->t->now + (u64)MAX(c->h->keep_intvl_s, 1u) * SEC;
 
 	store_relaxed(&c->h->keep_deadline, next);

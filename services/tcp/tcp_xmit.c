@@ -229,7 +229,7 @@ bool tcp_still_out(const struct tcp_conn *c, const struct tcp_rec *r)
 void tcp_send_ack(struct tcp_conn *c)
 {
 	if (tcp_transmit_skb(c, snd_nxt(c), 0, TCP_ACK, true))
-		tcp_mark_dirty(c, CF_ACK_NOW);	/* tcp_resume() comes back to it */
+		c->cf |= CF_ACK_NOW;	/* it waits for room: tcp_resume() comes back to it */
 }
 
 /* Linux answers at most two a second per connection to what is outside the window and carries no data. */
