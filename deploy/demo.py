@@ -94,7 +94,7 @@ def start():
 		f.write(f'[Service]\nNetworkNamespacePath=/run/netns/{NETNS}\n')
 	sh('systemctl', 'daemon-reload')
 	try:
-		sh('systemctl', 'start', f'strata@{INSTANCE}.target')
+		sh('systemctl', 'start', '--no-block', f'strata@{INSTANCE}.target')
 		wait_for('the start of all daemons', lambda: all(show(d, 'ActiveState') == 'active' for d in LAYERS))
 		wait_for('the TAP interface', lambda: DEV in sh('ip', '-n', NETNS, '-br', 'link'))
 	except Failed as e:

@@ -5,6 +5,7 @@
 #include "common/keeper.h"
 #include "common/log.h"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ static int listener_open(const char *instance)
 
 	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++)
 		if (sd_is_socket(fd, AF_UNIX, SOCK_SEQPACKET, 1) > 0)
-			return fd;
+			return fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 ? -errno : fd;	/* systemd's are blocking */
 	return make_listener(instance);
 }
 

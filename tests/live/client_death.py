@@ -6,9 +6,6 @@ import json, os, signal, time
 
 from stack import PEER, STRATA, Failed, Stack, Tap, arguments, wait_for
 
-HOST = {'strata': STRATA, 'kernel': PEER}
-OTHER = {'strata': 'kernel', 'kernel': 'strata'}
-
 # The peer: accepts (or makes) N connections, sends `greet` bytes on each, then says how each of them ended.
 PEER_PROGRAM = '''
 import json, select, socket, sys
@@ -62,17 +59,16 @@ def said(s, proc, word):
 
 
 def death(s, where, role, n, greet, write):
-	"""How the peer of a killed program on `where` sees its connections end."""
+	"""How the peer, always on the kernel, of a killed program on `where` sees its connections end."""
 	port = s.next_port()
-	other = OTHER[where] if where == 'strata' else 'strata'
-	victim = ['python3', '-c', VICTIM, role, HOST[where] if role == 'accept' else HOST[other], str(port), str(n), str(greet), str(write)]
-	watcher = ['python3', '-c', PEER_PROGRAM, 'connect' if role == 'accept' else 'accept',
-		HOST[where] if role == 'accept' else HOST[other], str(port), str(n), str(greet)]
+	host = STRATA if where == 'strata' and role == 'accept' else PEER
+	victim = ['python3', '-c', VICTIM, role, host, str(port), str(n), str(greet), str(write)]
+	watcher = ['python3', '-c', PEER_PROGRAM, 'connect' if role == 'accept' else 'accept', host, str(port), str(n), str(greet)]
 	if role == 'accept':
 		v = s.serve(where, port, *victim)
-		w = s.spawn(other, *watcher)
+		w = s.spawn('kernel', *watcher)
 	else:
-		w = s.serve(other, port, *watcher)
+		w = s.serve('kernel', port, *watcher)
 		v = s.spawn(where, *victim)
 	try:
 		said(s, w, 'connected')

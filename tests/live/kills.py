@@ -23,12 +23,8 @@ class Progress:
 
 
 def loans(s):
-	"""Pool buffers that are out of their pools, from `strata stat`; None if it does not say."""
-	stat = s.stat()
-	pools = stat.get('pools')
-	if not pools:
-		return None
-	return {name: p.get('loaned', p.get('used')) for name, p in pools.items()}
+	"""Buffers that are out of their pools, from `strata stat`."""
+	return {name: p['loans'] for name, p in s.stat()['pools'].items()}
 
 
 def transfer(s, client, verb, kill, port, rng, times=1):
@@ -76,12 +72,13 @@ def one(s, layer, client, verb, port, rng):
 	if bad := s.unexpected():
 		raise Failed(f'ended by themselves: {bad}')
 
-	def settled():
-		now = s.usage()
-		return all(now[n][0] <= usage[n][0] + 4 for n in LAYERS)
-	wait_for('descriptor counts back where they were', settled, 5)
-	if held is not None:
-		wait_for(f'pool counts back where they were ({held})', lambda: all(v <= held[k] + 8 for k, v in loans(s).items()), 5)
+	try:
+		wait_for('counts', lambda: all(s.usage()[n][0] <= usage[n][0] + 4 for n in LAYERS) and
+			all(v <= held[k] + 8 for k, v in loans(s).items()), 5)
+	except Failed:
+		now, out = s.usage(), loans(s)
+		raise Failed('descriptors and buffers are not back: ' + ', '.join(f'{n} {usage[n][0]} -> {now[n][0]}' for n in LAYERS) +
+			f'; on loan {held} -> {out}') from None
 
 
 def main():

@@ -105,7 +105,7 @@ class Supervisor:
 	def notified(self, unit):
 		while True:
 			try:
-				data, fds, _, _ = socket.recv_fds(unit.notify, 4096, 253)
+				data, fds, _, _ = socket.recv_fds(unit.notify, 4096, 253, socket.MSG_CMSG_CLOEXEC)
 			except (BlockingIOError, OSError):
 				return
 			fields = dict(line.split('=', 1) for line in data.decode(errors='replace').splitlines() if '=' in line)
