@@ -21,5 +21,7 @@ __attribute__((constructor)) void shim_init(void)
 		return;
 	real_init();
 	table_init();
+	rpc_init();
+	kernel_init();
 	pthread_atfork(NULL, NULL, child);
 }

@@ -10,6 +10,13 @@
 #include "services/shim/shim.h"
 #include "services/shim/stream.h"
 
+static bool verbose;
+
+void kernel_init(void)
+{
+	verbose = secure_getenv("STRATA_VERBOSE");
+}
+
 void kernel_note(int what)
 {
 	static const char *const text[BYPASS_KINDS] = {
@@ -20,7 +27,7 @@ void kernel_note(int what)
 	};
 	static _Atomic u32 said;
 
-	if (!secure_getenv("STRATA_VERBOSE") || (atomic_fetch_or(&said, 1u << what) & 1u << what))
+	if (!verbose || (atomic_fetch_or(&said, 1u << what) & 1u << what))
 		return;
 	sys(SYS_write, 2, text[what], strlen(text[what]));
 }

@@ -12,6 +12,7 @@
 #include "services/shim/shim.h"
 #include "services/shim/stream.h"
 
+#define SOCK_OPT_MAX 264u	/* proto/shm/sock.h, which is the daemons' */
 #define OP(name) STRATA__SOCK__REQUEST__OP__##name
 
 enum opt_kind {
@@ -216,7 +217,8 @@ static int from_memory(struct sock *s, const struct opt_def *d, void *val, sockl
 
 int sock_getsockopt(struct sock *s, int fd, int level, int name, void *val, socklen_t *len)
 {
-	struct rpc r = { .op = OP(GETSOCKOPT), .level = level, .name = name };
+	static const u8 room[SOCK_OPT_MAX];
+	struct rpc r = { .op = OP(GETSOCKOPT), .level = level, .name = name, .value = room };	/* as long as the answer may be */
 	const struct opt_def *d = find(level, name);
 	int value, e;
 
@@ -240,6 +242,7 @@ int sock_getsockopt(struct sock *s, int fd, int level, int name, void *val, sock
 	default:
 		if (load_acquire(&s->life) != SOCK_LIVE)
 			return from_memory(s, d, val, len);
+		r.len = MIN(*len, (u32)sizeof(room));
 		e = sock_call(s, fd, &r);
 		return e ? e : copy_out(r.ret_value, r.ret_len, val, len);
 	}

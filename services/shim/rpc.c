@@ -20,6 +20,7 @@
 #define BYPASS_MAX 64
 
 static int ctl = -1;		/* the connection, parked high */
+static struct sockaddr_un sockd;	/* from the environment at the start: programs overwrite theirs (nginx) */
 static u64 client, next_id = 1;
 static _Atomic u32 rpc_lock, greeted;
 static struct { u32 net, mask; } bypass[BYPASS_MAX];
@@ -65,19 +66,25 @@ void rpc_forked(void)
 	lock_drop(&rpc_lock);
 }
 
-static int dial(void)
+void rpc_init(void)
 {
 	const char *dir = secure_getenv("STRATA_RUNDIR"), *name = secure_getenv("STRATA_INSTANCE");
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s/sock", dir ? dir : "/run/strata", name ? name : "default");
+	int n = snprintf(sockd.sun_path, sizeof(sockd.sun_path), "%s/%s/sock", dir ? dir : "/run/strata",
+			 name ? name : "default");
+
+	sockd.sun_family = n < 0 || n >= (int)sizeof(sockd.sun_path) ? AF_UNSPEC : AF_UNIX;
+}
+
+static int dial(void)
+{
 	long s, r;
 
-	if (n < 0 || n >= (int)sizeof(a.sun_path))
-		return -ENAMETOOLONG;
+	if (sockd.sun_family != AF_UNIX)
+		return -ENOENT;		/* the names do not fit into a socket's address */
 	s = sys(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (s < 0)
 		return (int)s;
-	r = sys(SYS_connect, s, &a, sizeof(a));
+	r = sys(SYS_connect, s, &sockd, sizeof(sockd));
 	if (r < 0) {
 		sys_close((int)s);
 		return (int)r;

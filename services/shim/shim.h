@@ -107,6 +107,7 @@ struct rpc {
 };
 int rpc_call(struct rpc *r);		/* 0 or -errno, sockd's or the transport's */
 int rpc_ready(void);			/* has said HELLO (does so): the bypass list is known; 0 or -errno */
+void rpc_init(void);			/* which instance, from the environment */
 void rpc_forked(void);
 bool rpc_bypass(be32 addr);		/* does this address go to the kernel? */
 
@@ -135,6 +136,7 @@ void attach_received(const int *fds, int n);	/* descriptors that came by SCM_RIG
 u64 fd_cookie(int fd);				/* SO_COOKIE of a unix stream socket, else 0 */
 /* kernel.c */
 int kernel_replace(struct sock *s, int fd);	/* every descriptor of s becomes a kernel TCP socket; 0 or -errno */
+void kernel_init(void);
 void kernel_note(int what);			/* strata run -v: one line per kind of bypass */
 enum { BYPASS_DGRAM, BYPASS_V6, BYPASS_ADDR, BYPASS_OTHER, BYPASS_KINDS };
 void shim_init(void);
