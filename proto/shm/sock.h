@@ -29,6 +29,8 @@ struct sk_ctl {
 	u32 want_gen;		/* generation the request is for */
 	s32 level, optname;
 	u32 optlen;
+	u32 req_seq;		/* op_seq of the request that client and req name: written before op_seq, so that a request
+				 * filled in but never posted is told from one that was */
 	u64 client, req;	/* who asked: client id and its request number (idempotence) */
 	u64 cookie;		/* SO_COOKIE of the application's descriptor; slots below ARENA_ACTIVE */
 	u64 nonce;		/* for the plug; slots below ARENA_ACTIVE */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define RETIRE_AFTER (30 * NSEC_PER_SEC)
+#define ASK_AFTER (60 * NSEC_PER_SEC)	/* longer than a client repeats a request */
 
 bool arena_live(const struct sockd *s, u32 id)
 {
@@ -70,10 +71,12 @@ static int walk_lot(struct sockd *s, struct lot *l)
 	return r;
 }
 
-/* A socket whose far end never reached tcpd (we died in between, and the client with us) would stay for ever:
- * ask tcpd about each; it answers -EBADF for one it does not know, and slot_reap() then finds it freed. */
+/* A socket whose far end never reached tcpd (we died in between, and the client with us) would stay for ever: when
+ * clients have had time to repeat their requests, tcpd is asked about each; it answers -EBADF for one it does not know,
+ * and slot_reap() then finds it freed. */
 static void ask_about_sockets(struct sockd *s)
 {
+	s->ask_at = 0;
 	for (u32 a = 0; a < ARENA_MAX; a++) {
 		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++) {
 			struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
@@ -102,7 +105,7 @@ int arenas_attach(struct sockd *s)
 			store_release(used, ((load_relaxed(used) >> 1) + 1) << 1);
 		}
 	}
-	ask_about_sockets(s);
+	s->ask_at = s->d.loop.now + ASK_AFTER;
 	return 0;
 }
 
@@ -303,4 +306,9 @@ static void retire(struct sockd *s, u64 after)
 		compact(s);
 }
 
-void arenas_retire(struct sockd *s) { retire(s, RETIRE_AFTER); }
+void arenas_retire(struct sockd *s)
+{
+	if (s->ask_at && s->d.loop.now >= s->ask_at)
+		ask_about_sockets(s);
+	retire(s, RETIRE_AFTER);
+}

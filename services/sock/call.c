@@ -105,6 +105,7 @@ static int fill_step(struct sockd *s, struct client *c)
 	ctl->want_gen = call->gen;
 	ctl->client = c->id;
 	ctl->req = rq->id;
+	ctl->req_seq = load_relaxed(&ctl->op_seq) + 1;
 	ctl->op = last ? call->op : SKOP_SETSOCKOPT;
 	if (!last) {
 		const Strata__Sock__Option *o = rq->options[call->step];
@@ -218,7 +219,7 @@ static void recognise(struct sockd *s, const struct client *c, struct call *call
 	const struct sk_ctl *ctl = &s->d.sock->ctl[call->sk];
 
 	if (c->first && call->op != SKOP_NONE && ctl->client == c->id && ctl->req == call->rq->id && ctl->op == call->op &&
-	    ctl->want_gen == call->gen) {
+	    ctl->want_gen == call->gen && ctl->req_seq == load_relaxed(&((struct sk_ctl *)ctl)->op_seq)) {
 		call->step = (u32)call->rq->n_options;
 		call->posted = true;
 	}

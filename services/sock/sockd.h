@@ -68,6 +68,7 @@ struct sockd {
 	bool hints_lost;		/* SOCK_HINT_SCAN is owed to tcpd */
 	u32 admin_gid;			/* group strata; 0: there is none */
 	struct client *admin;		/* who waits for ipd */
+	u64 ask_at;			/* when tcpd is asked about sockets of an earlier life; 0: done */
 	u64 retire_at;			/* next look at idle arenas */
 	u8 message[MESSAGE_MAX];
 };

@@ -94,9 +94,9 @@ static int adopt_active(struct tcpd *x, const struct stash *s)
 
 		if (r)
 			return r;
-		struct sockbuf b = view(x, sk);
-		store_release(&b.s->nonce, s->far.nonce);
 	}
+	struct sockbuf b = view(x, sk);
+	store_release(&b.s->nonce, s->far.nonce);	/* again, if we died right after tcp_socket() */
 	return far_adopt(x, sk, gen, FAR_ACTIVE, s->fd, s->far.cookie, s->lot);
 }
 
