@@ -111,7 +111,8 @@ void ready_state(struct ready *r, const struct sockbuf *b)
 	switch (load_relaxed(&b->s->state)) {
 	case SKS_CONNECTED:
 		ready_space(r, b);
-		ready_data(r, b);
+		if (readable(b))
+			ready_data(r, b);	/* else: a token that nobody could make use of */
 		break;
 	case SKS_FAILED:	/* HUP could not be taken back, and connect() may be tried again */
 		token(r, b, true);
@@ -128,11 +129,22 @@ void ready_state(struct ready *r, const struct sockbuf *b)
 	}
 }
 
+/* Nobody may have been told: count the application as armed. A reader that died after draining and before arming
+ * leaves arm == tok and no token, and whoever takes over waits without ever having read. */
+static void assume_armed(const struct sockbuf *b)
+{
+	store_release(&b->s->tok, atomic_load(&b->c->arm) - 1);
+}
+
 void ready_kick(struct ready *r, const struct sockbuf *b)
 {
 	fence_seq_cst();	/* pairs with the fence before the application's kick */
-	if (!(r->shut & READY_SHUT_WR) && readable(b))
-		token(r, b, atomic_load(&b->c->arm) == load_relaxed(&b->s->tok) && !in_flight(r));
+	if (!(r->shut & READY_SHUT_WR)) {
+		if (atomic_load(&b->c->arm) == load_relaxed(&b->s->tok) && !in_flight(r))
+			assume_armed(b);
+		if (readable(b))
+			token(r, b, false);
+	}
 	tell_fin(r, b);
 	ready_space(r, b);
 }
@@ -160,12 +172,9 @@ void ready_attach(struct ready *r, const struct sockbuf *b, int far)
 	*r = (struct ready){ .far = far };
 	r->plugged = !ioctl(far, SIOCINQ, &n) && n > 0;
 	fence_seq_cst();
-	/* A predecessor may have died anywhere: what tok says proves nothing. */
-	if (READINESS_MUTANT != 2 && load_relaxed(&b->s->state) != SKS_LISTEN && readable(b))
-		token(r, b, true);
+	if (READINESS_MUTANT != 2)
+		assume_armed(b);	/* a predecessor may have died anywhere: what tok says proves nothing */
 	ready_state(r, b);
-	if (load_relaxed(&b->s->state) == SKS_CONNECTED)
-		ready_space(r, b);
 }
 
 bool ready_offer_room(const struct ready *listener)
