@@ -110,7 +110,10 @@ def iperf3(s, client, *options):
 	server, port = OTHER[client], s.next_port()
 	proc = s.serve(server, port, 'iperf3', '-s', '-1', '-p', str(port))
 	try:
-		out = json.loads(s.run(client, 'iperf3', '-J', '-c', HOST[server], '-p', str(port), '-t', '2', *options, timeout=25))
+		text = s.run(client, 'iperf3', '-J', '-c', HOST[server], '-p', str(port), '-t', '2', *options, timeout=25)
+		if not text.startswith('{'):
+			raise Failed(text)
+		out = json.loads(text)
 		if 'error' in out or out['end']['sum_received']['bytes'] < MB:
 			raise Failed(str(out.get('error', out['end'])))
 		proc.wait(5)
@@ -154,6 +157,8 @@ def pipe(s, client, upload, client_cmd, server_cmd):
 	server, port = OTHER[client], s.next_port()
 	wanted, out = make_file(s), os.path.join(s.dir, 'out')
 	to_server, to_client = client_cmd(HOST[server], port), server_cmd(port)
+	if to_server[0] == 'nc' and not upload:
+		to_server.insert(1, '-d')	# else nc ends its half at once, and the other nc with it
 	source = client if upload else server
 	with open(wanted, 'rb') as data, open(out, 'wb+') as sink:
 		first = {'stdin': data} if source == server else {'stdout': sink}
