@@ -90,7 +90,8 @@ def main():
 				ports = {'strata': s.next_port(), 'kernel': s.next_port()}
 				for client, server in (('strata', 'kernel'), ('kernel', 'strata')):
 					s.serve(server, ports[client], s.traffic, 'serve', str(ports[client]))
-				transfer(s, 'strata', 'recv', lambda: None, ports['strata'], rng)	# pools and arenas at their usual size
+				for client in ('strata', 'kernel'):	# what is made ahead is at its usual number then
+					transfer(s, client, 'recv', lambda: None, ports[client], rng)
 				for _ in range(args.rounds):
 					for layer in LAYERS:
 						for client in ('strata', 'kernel'):

@@ -158,7 +158,7 @@ def pipe(s, client, upload, client_cmd, server_cmd):
 	wanted, out = make_file(s), os.path.join(s.dir, 'out')
 	to_server, to_client = client_cmd(HOST[server], port), server_cmd(port)
 	if to_server[0] == 'nc' and not upload:
-		to_server.insert(1, '-d')	# else nc ends its half at once, and the other nc with it
+		to_server[1] = '-d'	# with -N nc ends its half at once, and the other nc with it
 	source = client if upload else server
 	with open(wanted, 'rb') as data, open(out, 'wb+') as sink:
 		first = {'stdin': data} if source == server else {'stdout': sink}
