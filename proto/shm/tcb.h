@@ -16,7 +16,7 @@
 
 #include "proto/shm/arena.h"
 
-#define TCB_VERSION 1u
+#define TCB_VERSION 2u
 #define TCB_MAGIC 0x5443422053545241ull
 #define TCP_REQ_MAX 4096u	/* handshakes in progress, all listeners together */
 #define TCP_TW_MAX 32768u
@@ -134,7 +134,6 @@ static_assert(sizeof(struct tcp_tw) == 64, "one line");
 struct tcp_tables {
 	u64 magic;			/* stored last when initialising; version in the same page */
 	u32 version, pad;
-	u64 isn_secret[2], port_secret[2], ts_secret[2];	/* SipHash keys, made once (RFC 6528, RFC 6056, RFC 7323) */
 	_Atomic u64 accept_seq;		/* next tcp_sock.accept_seq */
 	_Atomic u32 sk_high;		/* one past the highest slot ever used: what a start must look at */
 	_Atomic u32 tw_high, req_high;

@@ -5,6 +5,7 @@
 #include "tcpd.h"
 #include "common/iproute.h"
 #include "common/log.h"
+#include "common/region.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -39,9 +40,12 @@ static const struct tcp_ops ops = {
 
 static int attach(struct tcpd *x)
 {
+	struct secret_shm *secret = region_map(daemon_fd(&x->d, "region:secret"), PAGE, true);
 	int r;
 
-	x->t = (struct tcp_stack){ .ops = &ops, .ctx = x, .now = clock_ns(), .t = &x->d.tcp->t, .counters = x->d.counters,
+	if (!secret)
+		return -errno;
+	x->t = (struct tcp_stack){ .ops = &ops, .ctx = x, .now = clock_ns(), .t = &x->d.tcp->t, .secret = secret, .counters = x->d.counters,
 				   .conf = &x->d.conf };
 	x->cause = (struct cause){ .ring = R_NONE };
 	if ((r = rings_attach(x)) || (r = fars_open(x)) || (r = mbox_attach(x)) || (r = tcp_attach(&x->t)))

@@ -59,6 +59,18 @@ static struct tcp_soft *soft_new(void)
 	return NULL;
 }
 
+static void secrets_init(struct tcp_stack *t)
+{
+	struct secret_shm *s = t->secret;
+
+	if (load_acquire(&s->made))
+		return;
+	t->ops->random(t->ctx, s->isn, sizeof(s->isn));
+	t->ops->random(t->ctx, s->port, sizeof(s->port));
+	t->ops->random(t->ctx, s->timestamp, sizeof(s->timestamp));
+	store_release(&s->made, 1);
+}
+
 /* A region of another layout, or a new one: begin with nothing. */
 static void tables_init(struct tcp_stack *t)
 {
@@ -70,9 +82,6 @@ static void tables_init(struct tcp_stack *t)
 		tb->magic = 0;
 		memset(tb, 0, sizeof(*tb));
 	}
-	t->ops->random(t->ctx, tb->isn_secret, sizeof(tb->isn_secret));
-	t->ops->random(t->ctx, tb->port_secret, sizeof(tb->port_secret));
-	t->ops->random(t->ctx, tb->ts_secret, sizeof(tb->ts_secret));
 	tb->version = TCB_VERSION;
 	atomic_thread_fence(memory_order_release);
 	tb->magic = TCB_MAGIC;
@@ -122,6 +131,7 @@ int tcp_attach(struct tcp_stack *t)
 
 	if (!s)
 		return -ENOMEM;
+	secrets_init(t);
 	tables_init(t);
 	timer_wheel_init(&s->wheel, t->now, t);
 	s->tw_limit = t->conf->tw_max && t->conf->tw_max < TCP_TW_MAX ? t->conf->tw_max : TCP_TW_MAX;

@@ -12,6 +12,7 @@
 #include "common/skb.h"
 #include "common/sockbuf.h"
 #include "common/timer.h"
+#include "proto/shm/secret.h"
 #include "proto/shm/tcb.h"
 
 struct tcp_route { be32 saddr; u32 mtu; bool gso; bool csum; };	/* what a path offers */
@@ -43,6 +44,7 @@ struct tcp_stack {
 	u64 now;
 	u64 realtime;			/* seconds, for nothing but ISN salt rotation; may be 0 */
 	struct tcp_tables *t;		/* in the region (hard state) */
+	struct secret_shm *secret;	/* keys, in a region of their own */
 	struct counters *counters;
 	const struct config *conf;
 	struct arena_map arena[ARENA_MAX];

@@ -43,7 +43,7 @@ u64 tcp_siphash(const u64 key[2], const void *data, size_t len)
 /* RFC 6528: ISN = M + F(tuple, secret), M ticks every 4 microseconds. */
 u32 tcp_isn(struct tcp_stack *t, const struct tcp_tuple *k)
 {
-	return (u32)(t->now / 4000) + (u32)tcp_siphash(t->t->isn_secret, k, sizeof(*k));
+	return (u32)(t->now / 4000) + (u32)tcp_siphash(t->secret->isn, k, sizeof(*k));
 }
 
 /* RFC 7323 5.4 footnote and 7.1: an offset per pair of hosts, so that TIME_WAIT reuse still sees time advance. */
@@ -51,7 +51,7 @@ u32 tcp_ts_offset(struct tcp_stack *t, const struct tcp_tuple *k)
 {
 	be32 pair[2] = { k->laddr, k->faddr };
 
-	return (u32)tcp_siphash(t->t->ts_secret, pair, sizeof(pair));
+	return (u32)tcp_siphash(t->secret->timestamp, pair, sizeof(pair));
 }
 
 u64 tcp_random(struct tcp_stack *t)
@@ -276,7 +276,7 @@ int tcp_pick_connect_port(struct tcp_conn *c)
 	struct tcp_tuple *k = &c->h->tuple;
 	u32 lo = t->conf->port_lo, n = (u32)t->conf->port_hi - lo + 1;
 	struct { be32 l, f; u32 port; } key = { k->laddr, k->faddr, k->fport.v };
-	u32 offset = (u32)tcp_siphash(t->t->port_secret, &key, sizeof(key)) + t->soft->port_counter;
+	u32 offset = (u32)tcp_siphash(t->secret->port, &key, sizeof(key)) + t->soft->port_counter;
 
 	if (k->lport.v)
 		return tuple_free(c) ? 0 : -EADDRNOTAVAIL;

@@ -130,7 +130,7 @@ static void *zeroed(size_t n)
 
 static int attach(struct node *n)
 {
-	n->tcp = (struct tcp_stack){ .ops = &node_ops, .ctx = n, .now = n->sim->now, .t = n->tcp.t,
+	n->tcp = (struct tcp_stack){ .ops = &node_ops, .ctx = n, .now = n->sim->now, .t = n->tcp.t, .secret = &n->secret,
 				     .counters = &n->counters, .conf = &n->sim->conf };
 	n->tcp.arena[0] = (struct arena_map){ (struct arena_stack *)n->stack_mem, (struct arena_client *)n->client_mem,
 					      RING, RING, 0, true };

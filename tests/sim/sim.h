@@ -48,6 +48,7 @@ struct node {
 	be32 addr;
 	struct tcp_stack tcp;
 	struct counters counters;
+	struct secret_shm secret;
 	u8 *stack_mem, *client_mem;
 	u32 next_child, outstanding, restarts;
 	struct app app[SIM_CONNS];

@@ -17,6 +17,7 @@ struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; };
 struct rig {
 	struct tcp_stack t;
 	struct counters counters;
+	struct secret_shm secret;
 	struct config conf;
 	struct rig_pkt out[RIG_OUT];
 	u32 nout, outstanding, freed, child, changed;
@@ -123,7 +124,7 @@ static inline struct rig *rig_new(u32 addr, u64 seed)
 	r->conf = (struct config){ .congestion = "cubic", .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60, .tw_max = 1024,
 				   .backlog_max = 128, .timestamps = true, .sack = true, .window_scaling = true, .ttl = 64 };
 	r->t = (struct tcp_stack){ .ops = &rig_ops, .ctx = r, .now = 1000 * SEC, .t = rig_zero(sizeof(struct tcp_tables)),
-				   .counters = &r->counters, .conf = &r->conf };
+				   .secret = &r->secret, .counters = &r->counters, .conf = &r->conf };
 	r->t.arena[0] = (struct arena_map){ rig_zero(arena_stack_bytes(RIG_RING)), rig_zero(arena_client_bytes(RIG_RING)),
 					    RIG_RING, RIG_RING, 0, true };
 	c = r->t.arena[0].client;
