@@ -105,9 +105,11 @@ class Supervisor:
 	def notified(self, unit):
 		while True:
 			try:
-				data, fds, _, _ = socket.recv_fds(unit.notify, 4096, 253, socket.MSG_CMSG_CLOEXEC)
+				data, fds, _, _ = socket.recv_fds(unit.notify, 4096, 253)
 			except (BlockingIOError, OSError):
 				return
+			for fd in fds:
+				os.set_inheritable(fd, False)	# or every daemon started later has them
 			fields = dict(line.split('=', 1) for line in data.decode(errors='replace').splitlines() if '=' in line)
 			if fields.get('FDSTORE') == '1':
 				name = fields.get('FDNAME', 'stored')
