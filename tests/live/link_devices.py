@@ -8,7 +8,7 @@ Needs root. Usage: link_devices.py BUILDDIR. Prints TAP; run by hand or by meson
 To see a failure again: run it with STRATA_PCAP=/tmp/x.pcap, every frame is in that file."""
 import ctypes, os, random, signal, socket, struct, subprocess, sys, tempfile, time
 
-BUILD = sys.argv[1] if len(sys.argv) > 1 else "."
+BUILD = sys.argv[-1] if len(sys.argv) > 1 else "."	# DIR or --build DIR
 NS = "link-live-%d" % os.getpid()
 CONF = "[link lk9]\ndriver = %s\n[ip]\naddress = 10.77.9.2/24 dev lk9\n[tcp]\n[sock]\n"
 failed = n = 0
