@@ -61,7 +61,7 @@ struct sim {
 	struct config conf;
 	struct node node[2];
 	struct wire_conf wire[2];
-	u64 wire_busy[2];
+	u64 wire_busy[2], wire_burst_end[2];
 	u32 wire_burst[2], wire_queued[2];
 	struct packet **heap;
 	u32 nheap, heapcap;

@@ -7,6 +7,8 @@
 #include "common/csum.h"
 #include "proto/wire/tcp.h"
 
+#define BURST_NS (100 * NSEC_PER_MSEC)	/* a burst is a bad time of the wire, not a fate of the packets that follow */
+
 static bool earlier(const struct packet *a, const struct packet *b)
 {
 	return a->at != b->at ? a->at < b->at : a->order < b->order;
@@ -105,8 +107,15 @@ static void transmit(struct sim *s, u8 to, const struct packet *p)
 		return;
 	}
 	s->wire_busy[!to] = start + tx;
+	if (s->now > s->wire_burst_end[!to])
+		s->wire_burst[!to] = 0;
 	if (s->wire_burst[!to] || sim_chance(s, w->loss)) {
-		s->wire_burst[!to] = s->wire_burst[!to] ? s->wire_burst[!to] - 1 : (w->burst ? (u32)sim_below(s, w->burst) : 0);
+		if (s->wire_burst[!to]) {
+			s->wire_burst[!to]--;
+		} else if (w->burst) {
+			s->wire_burst[!to] = (u32)sim_below(s, w->burst);
+			s->wire_burst_end[!to] = s->now + BURST_NS;
+		}
 		wire_trace(s, "LOST", to, p->data, p->len);
 		return;
 	}
