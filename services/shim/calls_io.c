@@ -10,7 +10,6 @@
 #include "services/shim/calls.h"
 
 #define SENDFILE_CHUNK 65536u
-#define IOV_LIMIT 1024
 
 /* The number means something else by now: it was closed where we could not see it. */
 static bool stale(struct sock *s, int fd, ssize_t r)
@@ -33,14 +32,7 @@ bool io_read(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
 		real_need();
 		return false;
 	}
-	if (n < 0 || n > IOV_LIMIT)
-		r = -EINVAL;
-	else if (flags & MSG_ERRQUEUE)
-		r = -EAGAIN;
-	else if (flags & MSG_OOB)
-		r = -EINVAL;	/* urgent data is read in line */
-	else
-		r = load_acquire(&s->life) == SOCK_LIVE ? stream_read(s, fd, v, n, flags) : -ENOTCONN;
+	r = sock_recvmsg(s, fd, v, n, flags);
 	if (stale(s, fd, r))
 		return false;
 	errno = saved;
@@ -58,17 +50,7 @@ bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
 		real_need();
 		return false;
 	}
-	if (n < 0 || n > IOV_LIMIT) {
-		r = -EINVAL;
-	} else if (flags & MSG_OOB) {
-		r = -EOPNOTSUPP;
-	} else if (load_acquire(&s->life) == SOCK_LIVE) {
-		r = stream_write(s, fd, v, n, flags);
-	} else {
-		r = -EPIPE;
-		if (!(flags & MSG_NOSIGNAL))
-			sys(SYS_tgkill, sys_getpid(), sys_gettid(), 13 /* SIGPIPE */);
-	}
+	r = sock_sendmsg(s, fd, v, n, flags);
 	if (stale(s, fd, r))
 		return false;
 	errno = saved;

@@ -4,6 +4,7 @@
  *   strata.c   strata_*() functions           the same, under names of their own    (libstrata.so)
  *   socket.c   socket, bind, connect, listen, shutdown, names                tx1: security is sockd's answer
  *   accept.c   accept                                                        claim by compare-and-swap
+ *   proto.c    sock_sendmsg(), sock_recvmsg() and proto_ops                  tx1, rx8
  *   stream.c   reading and writing the byte rings                            tx2 tcp_sendmsg(), rx8 tcp_recvmsg()
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS

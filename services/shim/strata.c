@@ -15,7 +15,6 @@
 		sock_put(s);				\
 		return (__typeof__(call))errno_size(r_);\
 	} while (0)
-#define IF_LIVE(call, otherwise) (load_acquire(&s->life) == SOCK_LIVE ? (call) : (ssize_t)(otherwise))
 
 EXPORT int strata_socket(int domain, int type)
 {
@@ -53,24 +52,24 @@ EXPORT ssize_t strata_recv(int fd, void *buf, size_t n, int flags)
 {
 	struct iovec v = { buf, n };
 
-	ON_SOCKET(fd, IF_LIVE(stream_read(s, fd, &v, 1, flags), -ENOTCONN));
+	ON_SOCKET(fd, sock_recvmsg(s, fd, &v, 1, flags));
 }
 
 EXPORT ssize_t strata_send(int fd, const void *buf, size_t n, int flags)
 {
 	struct iovec v = { (void *)buf, n };
 
-	ON_SOCKET(fd, IF_LIVE(stream_write(s, fd, &v, 1, flags), -EPIPE));
+	ON_SOCKET(fd, sock_sendmsg(s, fd, &v, 1, flags));
 }
 
 EXPORT ssize_t strata_readv(int fd, const struct iovec *v, int n)
 {
-	ON_SOCKET(fd, IF_LIVE(stream_read(s, fd, v, n, 0), -ENOTCONN));
+	ON_SOCKET(fd, sock_recvmsg(s, fd, v, n, 0));
 }
 
 EXPORT ssize_t strata_writev(int fd, const struct iovec *v, int n)
 {
-	ON_SOCKET(fd, IF_LIVE(stream_write(s, fd, v, n, 0), -EPIPE));
+	ON_SOCKET(fd, sock_sendmsg(s, fd, v, n, 0));
 }
 
 EXPORT int strata_getsockname(int fd, struct sockaddr *a, socklen_t *len) { ON_SOCKET(fd, sock_name(s, a, len, false)); }

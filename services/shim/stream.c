@@ -244,7 +244,7 @@ static int wait_in(struct sock *s, int fd)
 	return 0;
 }
 
-ssize_t stream_read(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
 	size_t want = iov_total(v, n), got = 0, enough = load_relaxed(&s->b.c->rcvlowat);
 	int r;

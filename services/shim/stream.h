@@ -11,9 +11,18 @@
 
 /* rx8 tcp_recvmsg(). flags: MSG_PEEK, MSG_DONTWAIT, MSG_WAITALL, MSG_TRUNC (bytes are discarded, not copied).
  * Blocks as the descriptor's O_NONBLOCK and SO_RCVTIMEO say. 0: end of stream. */
-ssize_t stream_read(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
 /* tx2 tcp_sendmsg(). flags: MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL (else -EPIPE comes with SIGPIPE). */
-ssize_t stream_write(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+ssize_t tcp_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+
+/* The protocol behind a socket. Others (UDP, raw) will stand beside TCP here. */
+struct proto_ops {
+	ssize_t (*sendmsg)(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+	ssize_t (*recvmsg)(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+};
+/* proto.c: what all of write, writev, send, sendto, sendmsg (tx1) and read, readv, recv, recvfrom, recvmsg (rx8) end in. */
+ssize_t sock_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
 
 u64 stream_readable(const struct sockbuf *b);	/* bytes that may be read now */
 bool stream_eof(const struct sockbuf *b);	/* everything up to the peer's FIN has been read */

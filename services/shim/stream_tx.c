@@ -127,7 +127,7 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	return (ssize_t)n;
 }
 
-ssize_t stream_write(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+ssize_t tcp_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
 	size_t want = iov_total(v, n), done = 0;
 	ssize_t r;

@@ -149,8 +149,8 @@ static ssize_t read_some(struct scenario *s, size_t n)
 	ssize_t r;
 
 	if (rnd(50) == 0)
-		stream_read(s->sock, s->near, v, 2, MSG_PEEK | MSG_DONTWAIT);
-	r = stream_read(s->sock, s->near, v, 2, 0);
+		tcp_recvmsg(s->sock, s->near, v, 2, MSG_PEEK | MSG_DONTWAIT);
+	r = tcp_recvmsg(s->sock, s->near, v, 2, 0);
 	if (r > 0) {
 		if (!unbroken(buf, (size_t)r))
 			store_relaxed(&s->board->corrupt, 1);
@@ -214,7 +214,7 @@ void app_write(struct scenario *s, int who)
 
 			for (u32 i = 0; i < want; i++)
 				buf[i] = (u8)(who << 4 | ((next + i) & 15));
-			r = stream_write(s->sock, s->near, &v, 1, MSG_NOSIGNAL);
+			r = tcp_sendmsg(s->sock, s->near, &v, 1, MSG_NOSIGNAL);
 			if (r > 0)
 				next = (u8)(next + r);
 			if (r == -EAGAIN)

@@ -1,0 +1,52 @@
+/* proto.c – tx1 sock_sendmsg() and rx8 sock_recvmsg(): every call that sends or receives ends here, and goes on to what serves the
+ * socket through its proto_ops.
+ *
+ * The security hooks of tx1 are sockd's (services/sock/security.c): who has a slot has been let in, and the descriptor is the
+ * capability. Called by calls_io.c, calls_msg.c and strata.c; calls stream.c and stream_tx.c. */
+#include <sys/syscall.h>
+
+#include "services/shim/stream.h"
+
+#define IOV_LIMIT 1024
+#define SIGPIPE_ 13
+
+/* Neither connected nor bound: sockd has not heard of it. */
+static ssize_t fresh_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+{
+	if (!(flags & MSG_NOSIGNAL))
+		sys(SYS_tgkill, sys_getpid(), sys_gettid(), SIGPIPE_);
+	return -EPIPE;
+}
+
+static ssize_t fresh_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+{
+	return -ENOTCONN;
+}
+
+static const struct proto_ops inet_fresh_ops = { .sendmsg = fresh_sendmsg, .recvmsg = fresh_recvmsg };
+static const struct proto_ops inet_stream_ops = { .sendmsg = tcp_sendmsg, .recvmsg = tcp_recvmsg };
+
+static const struct proto_ops *ops_of(struct sock *s)
+{
+	return load_acquire(&s->life) == SOCK_LIVE ? &inet_stream_ops : &inet_fresh_ops;
+}
+
+ssize_t sock_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+{
+	if (n < 0 || n > IOV_LIMIT)
+		return -EINVAL;
+	if (flags & MSG_OOB)
+		return -EOPNOTSUPP;	/* urgent data is not sent */
+	return ops_of(s)->sendmsg(s, fd, v, n, flags);
+}
+
+ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
+{
+	if (n < 0 || n > IOV_LIMIT)
+		return -EINVAL;
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	if (flags & MSG_OOB)
+		return -EINVAL;		/* urgent data is read in line */
+	return ops_of(s)->recvmsg(s, fd, v, n, flags);
+}
