@@ -275,6 +275,27 @@ static void show(struct tcp_conn *c)
 	}
 }
 
+/* What an ACK released, or the application wrote. */
+static void tcp_data_snd_check(struct tcp_conn *c)
+{
+	tcp_xmit_retransmit_queue(c);
+	tcp_write_xmit(c, false);
+	tcp_check_probe0(c);
+}
+
+/* An ACK that is due and that no data has carried. Freed room is told when it is twice what the sender knows of
+ * (RFC 9293 3.8.6.2.2). */
+static void tcp_ack_snd_check(struct tcp_conn *c, bool window)
+{
+	u64 edge = rcv_nxt(c) + tcp_new_window(c), adv = load_relaxed(&c->h->rcv_adv);
+	u64 now_open = after(adv, rcv_nxt(c)) ? adv - rcv_nxt(c) : 0;
+
+	if (window && !fin_rcv(c) && after(edge, adv) && edge - rcv_nxt(c) >= 2 * now_open)
+		c->cf |= CF_ACK_NOW;
+	if (c->cf & CF_ACK_NOW)
+		tcp_send_ack(c);
+}
+
 static void flush_conn(struct tcp_conn *c)
 {
 	u32 cf = c->cf;
@@ -285,24 +306,12 @@ static void flush_conn(struct tcp_conn *c)
 		if (!tcp_take_words(c))
 			return;
 		c->cf &= ~(u32)(CF_XMIT | CF_WINDOW);
-		if (cf & CF_XMIT) {
-			tcp_xmit_retransmit_queue(c);
-			tcp_write_xmit(c, false);
-			tcp_check_probe0(c);
-		}
+		if (cf & CF_XMIT)
+			tcp_data_snd_check(c);
 		tcp_after_ack(c);
 		if (phase(c) != TCPP_SYNC)
 			return;
-		if (cf & CF_WINDOW && !(c->cf & CF_ACK_NOW)) {
-			u64 edge = rcv_nxt(c) + tcp_new_window(c), adv = load_relaxed(&c->h->rcv_adv);
-			u64 now_open = after(adv, rcv_nxt(c)) ? adv - rcv_nxt(c) : 0;
-
-			/* RFC 9293 3.8.6.2.2: tell the sender when there is twice the room it knows of */
-			if (!fin_rcv(c) && after(edge, adv) && edge - rcv_nxt(c) >= 2 * now_open)
-				c->cf |= CF_ACK_NOW;
-		}
-		if (c->cf & CF_ACK_NOW)
-			tcp_send_ack(c);
+		tcp_ack_snd_check(c, cf & CF_WINDOW);
 	}
 	show(c);
 }
