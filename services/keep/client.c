@@ -4,9 +4,12 @@
  * done twice does no harm (keepd may be killed between doing and answering). Called by main.c. */
 #include "keepd.h"
 
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -124,16 +127,44 @@ static u32 parked_by(const struct keepd *k, enum role role)
 	return n;
 }
 
+/* As systemd tells whether it has a descriptor already: the same open file, or, where the kernel does not say, the
+ * same inode that is no device. */
+static bool same_file(int a, int b)
+{
+	struct stat sa, sb;
+	long r = syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, a, b);
+
+	if (r >= 0)
+		return r == 0;
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_ino == sb.st_ino && sa.st_dev == sb.st_dev &&
+	       (sa.st_mode & S_IFMT) == (sb.st_mode & S_IFMT) && !S_ISCHR(sa.st_mode) && !S_ISBLK(sa.st_mode);
+}
+
+/* The store keeps an open file once, under the first name it was given: a second copy is thrown away silently, and
+ * removing the first name would then remove the only one. */
+static const struct item *kept_as(const struct keepd *k, int fd)
+{
+	for (u32 i = 0; i < k->nitems; i++)
+		if (same_file(k->item[i].fd, fd))
+			return &k->item[i];
+	return NULL;
+}
+
 /* Takes fd. The new one is in the store before the old one leaves it. */
 static int park(struct keepd *k, enum role role, const char *name, int fd)
 {
 	char full[ITEM_NAME];
 	struct item *old, fresh = { .fd = fd };
+	const struct item *same = kept_as(k, fd);
 	int r;
 
 	snprintf(full, sizeof(full), "park:%s:%s", role_name(role), name);
 	snprintf(fresh.name, sizeof(fresh.name), "%s", full);
 	old = item_find(k, full);
+	if (same) {
+		close(fd);
+		return same == old ? 0 : -EEXIST;	/* a daemon's next life parks what it was given */
+	}
 	if (!old && (parked_by(k, role) == PARKS_MAX || k->nitems == ITEMS_MAX)) {
 		close(fd);
 		return -ENOSPC;
@@ -195,7 +226,8 @@ static bool request(struct keepd *k, struct client *c, const Strata__Keeper__Req
 	} else if (q->op == STRATA__KEEPER__REQUEST__OP__PARK && fd >= 0) {
 		r = park(k, (enum role)role, q->name, fd);
 		fd = -1;
-		text = r == -ENOSPC ? "too many descriptors are parked" : NULL;
+		text = r == -ENOSPC ? "too many descriptors are parked"
+				    : r == -EEXIST ? "it is kept already, under another name" : NULL;
 	} else if (q->op == STRATA__KEEPER__REQUEST__OP__UNPARK && fd < 0) {
 		r = unpark(k, (enum role)role, q->name);
 	}

@@ -6,12 +6,14 @@
 #define STRATA_TEST_MANAGER_H
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,6 +48,15 @@ static inline void manager_unstore(struct manager *m, const char *name)
 	}
 }
 
+/* systemd throws away what it has already: the same open file, whatever its name. */
+static inline bool manager_has(const struct manager *m, int fd)
+{
+	for (u32 i = 0; i < m->n; i++)
+		if (syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, m->fd[i].fd, fd) == 0)
+			return true;
+	return false;
+}
+
 static inline void manager_take(struct manager *m, char *state, int *fds, u32 nfds)
 {
 	const char *name = "stored";
@@ -63,7 +74,7 @@ static inline void manager_take(struct manager *m, char *state, int *fds, u32 nf
 	if (forget)
 		manager_unstore(m, name);
 	for (u32 i = 0; i < nfds; i++) {
-		if (!store || m->n == STORED_MAX || strchr(name, ':')) {	/* a barrier: closing it is the answer */
+		if (!store || m->n == STORED_MAX || strchr(name, ':') || manager_has(m, fds[i])) {	/* a barrier: closing it is the answer */
 			close(fds[i]);
 			continue;
 		}

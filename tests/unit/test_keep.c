@@ -136,12 +136,38 @@ static void the_newer_of_two_counts(void)
 	manager_close(&m);
 }
 
+/* systemd keeps an open file once: parking it again must neither throw it out nor count on a second copy. */
+static void parked_again_stays_parked(void)
+{
+	int dev = eventfd(5, EFD_NONBLOCK | EFD_CLOEXEC), sock;
+	char text[200];
+	u64 n = 0;
+
+	manager_open(&m, true);
+	REQUIRE(manager_start(&m));
+	sock = keeper_connect("unit");
+	for (u32 i = 0; i < 4; i++)
+		CHECK_EQ(keeper_park(sock, "linkd", "dev:tap0", dev, text, sizeof(text)), 0);
+	CHECK_EQ(keeper_park(sock, "linkd", "dev:tap1", dev, text, sizeof(text)), -EEXIST);
+	close(sock);
+	close(dev);		/* its holder dies, and so does the keeper */
+	manager_stop(&m, SIGKILL);
+	REQUIRE(manager_start(&m));
+	REQUIRE_EQ(hello("linkd", &a), 0);
+	REQUIRE(keeper_find(&a, "dev:tap0") >= 0);
+	CHECK_EQ(read(keeper_find(&a, "dev:tap0"), &n, 8), 8);
+	CHECK_EQ(n, 5);
+	keeper_close(&a);
+	manager_close(&m);
+}
+
 static void parking_has_rules(void)
 {
 	static const char *const bad[] = { "", "region:tcp", "bell:tcp", "lot:tcp:0:0", "a/b", "a b",
 					   "a-name-that-is-longer-than-31-char" };
 	int ev = eventfd(0, EFD_CLOEXEC), sock;
 	char text[200], name[32];
+	int dev[65];
 
 	manager_open(&m, true);
 	REQUIRE(manager_start(&m));
@@ -149,11 +175,11 @@ static void parking_has_rules(void)
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
 		CHECK_EQ(keeper_park(sock, "linkd", bad[i], ev, text, sizeof(text)), -EINVAL);
 	CHECK_EQ(keeper_park(sock, "cli", "x", ev, text, sizeof(text)), -EINVAL);
-	for (u32 i = 0; i < 64; i++) {
+	for (u32 i = 0; i <= 64; i++) {
+		dev[i] = eventfd(0, EFD_CLOEXEC);
 		snprintf(name, sizeof(name), "dev:%u", i);
-		CHECK_EQ(keeper_park(sock, "linkd", name, ev, text, sizeof(text)), 0);
+		CHECK_EQ(keeper_park(sock, "linkd", name, dev[i], text, sizeof(text)), i < 64 ? 0 : -ENOSPC);
 	}
-	CHECK_EQ(keeper_park(sock, "linkd", "dev:64", ev, text, sizeof(text)), -ENOSPC);
 	CHECK_EQ(keeper_park(sock, "ipd", "dev:0", ev, text, sizeof(text)), 0);
 	REQUIRE_EQ(hello("linkd", &a), 0);
 	CHECK_EQ(count_named(&a, "dev:"), 64);
@@ -163,6 +189,8 @@ static void parking_has_rules(void)
 		CHECK_EQ(keeper_park(sock, "linkd", name, -1, text, sizeof(text)), 0);
 		CHECK_EQ(keeper_park(sock, "linkd", name, -1, text, sizeof(text)), 0);	/* asked twice */
 	}
+	for (u32 i = 0; i <= 64; i++)
+		close(dev[i]);
 	close(sock);
 	manager_stop(&m, SIGKILL);
 	REQUIRE(manager_start(&m));
@@ -309,5 +337,5 @@ static void nothing_leaks(void)
 }
 
 UNIT_MAIN(UNIT(every_role_gets_its_own), UNIT(everything_survives_sigkill), UNIT(the_newer_of_two_counts),
-	  UNIT(parking_has_rules), UNIT(a_lost_region_means_afresh), UNIT(garbage_is_cut_off), UNIT(strangers_get_nothing),
-	  UNIT(nothing_leaks))
+	  UNIT(parked_again_stays_parked), UNIT(parking_has_rules), UNIT(a_lost_region_means_afresh), UNIT(garbage_is_cut_off),
+	  UNIT(strangers_get_nothing), UNIT(nothing_leaks))
