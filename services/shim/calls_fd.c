@@ -178,6 +178,7 @@ EXPORT long syscall(long n, ...)
 			      (socklen_t)a[5]);
 	case SYS_recvmsg: return recvmsg((int)a[0], (struct msghdr *)a[1], (int)a[2]);
 	case SYS_sendmsg: return sendmsg((int)a[0], (const struct msghdr *)a[1], (int)a[2]);
+	case SYS_epoll_ctl: return epoll_ctl((int)a[0], (int)a[1], (int)a[2], (struct epoll_event *)a[3]);
 	default:
 		real_need();
 		return real.syscall(n, a[0], a[1], a[2], a[3], a[4], a[5]);

@@ -6,31 +6,10 @@
 #include <stdlib.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "services/shim/calls.h"
 
 #define IN_BITS (POLLIN | POLLRDNORM)
-
-static u64 now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);	/* no system call */
-	return (u64)t.tv_sec * NSEC_PER_SEC + (u64)t.tv_nsec;
-}
-
-static struct timespec left(u64 deadline)
-{
-	u64 now = now_ns(), ns = deadline > now ? deadline - now : 0;
-
-	return (struct timespec){ (time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC) };
-}
-
-static u64 deadline_of(const struct timespec *t)
-{
-	return t ? now_ns() + (u64)t->tv_sec * NSEC_PER_SEC + (u64)t->tv_nsec : 0;
-}
 
 /* One entry as TCP would show it. */
 static void correct(struct pollfd *p)
@@ -50,13 +29,13 @@ static void correct(struct pollfd *p)
 
 static int poll_ours(struct pollfd *v, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
-	u64 deadline = deadline_of(timeout);
+	u64 deadline = shim_deadline(timeout);
 	struct timespec t;
 	int r, shown;
 
 	for (;;) {
 		if (timeout)
-			t = left(deadline);
+			t = shim_left(deadline);
 		r = real.ppoll(v, n, timeout ? &t : NULL, mask);
 		if (r <= 0)
 			return r;
@@ -134,7 +113,7 @@ static int clear_spurious(int n, fd_set *in)
 static int do_select(int n, fd_set *in, fd_set *out, fd_set *ex, const struct timespec *timeout, const sigset_t *mask)
 {
 	struct { const sigset_t *mask; size_t len; } m = { mask, 8 };
-	u64 deadline = deadline_of(timeout);
+	u64 deadline = shim_deadline(timeout);
 	fd_set was_in, was_out, was_ex;
 	size_t bytes = (size_t)(n + 63) / 64 * 8;
 	struct timespec t;
@@ -148,7 +127,7 @@ static int do_select(int n, fd_set *in, fd_set *out, fd_set *ex, const struct ti
 	}
 	for (;;) {
 		if (timeout)
-			t = left(deadline);
+			t = shim_left(deadline);
 		r = sys(SYS_pselect6, n, in, out, ex, timeout ? &t : NULL, &m);
 		if (r <= 0 || !more)
 			return (int)r;
@@ -174,11 +153,11 @@ EXPORT int select(int n, fd_set *in, fd_set *out, fd_set *ex, struct timeval *tv
 			return errno_of(-EINVAL);
 		t = (struct timespec){ tv->tv_sec + tv->tv_usec / 1000000, (long)(tv->tv_usec % 1000000) * 1000 };
 		timeout = &t;
-		deadline = deadline_of(timeout);
+		deadline = shim_deadline(timeout);
 	}
 	r = do_select(n, in, out, ex, timeout, NULL);
 	if (tv) {			/* Linux: what is left of it */
-		t = left(deadline);
+		t = shim_left(deadline);
 		tv->tv_sec = t.tv_sec;
 		tv->tv_usec = t.tv_nsec / 1000;
 	}

@@ -33,6 +33,8 @@
 	F(FILE *, fdopen, (int, const char *)) \
 	F(int, poll, (struct pollfd *, nfds_t, int)) \
 	F(int, ppoll, (struct pollfd *, nfds_t, const struct timespec *, const sigset_t *)) \
+	F(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *)) \
+	F(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *)) \
 	F(int, epoll_ctl, (int, int, int, struct epoll_event *)) \
 	F(long, syscall, (long, ...))
 

@@ -9,6 +9,7 @@
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS
  *   kernel.c   what Strata does not carry: in-place replacement by a kernel socket
+ *   epoll.c    registrations by what their events carry; events that mean nothing
  *   table.c    descriptor -> struct sock
  *   arena.c    mapping arenas, doorbells
  *   rpc.c      requests to sockd
@@ -49,6 +50,7 @@ struct sock {
 	_Atomic u32 life;
 	_Atomic u32 lock;	/* of the fields below while LOCAL */
 	struct sockbuf b;	/* LIVE */
+	u64 id;			/* unlike that of any other sock of this process, ever */
 	u32 sk, gen;
 	int far;		/* LOCAL: the stack's end, parked high; -1 */
 	int pid;		/* LOCAL: the process that made it */

@@ -17,6 +17,7 @@
 struct chunk { _Atomic(struct sock *) s[CHUNK]; };
 static _Atomic(struct chunk *) chunks[CHUNKS];
 static struct sock *free_socks;
+static u64 last_id;
 static _Atomic u32 free_lock;
 static _Atomic int my_pid;
 
@@ -115,7 +116,7 @@ struct sock *sock_get(int fd)
 
 struct sock *sock_new(void)
 {
-	u64 mask = signals_block();
+	u64 mask = signals_block(), id;
 	struct sock *s;
 
 	lock_take(&free_lock);
@@ -130,11 +131,13 @@ struct sock *sock_new(void)
 	s = free_socks;
 	if (s)
 		free_socks = s->next_free;
+	id = ++last_id;
 	lock_drop(&free_lock);
 	signals_restore(mask);
 	if (!s)
 		return NULL;
 	memset((u8 *)s + sizeof(s->refs), 0, sizeof(*s) - sizeof(s->refs));
+	s->id = id;
 	s->far = -1;
 	store_release(&s->refs, 1);
 	return s;

@@ -1,6 +1,7 @@
 /* stress.h – one socket under fire: the arena, the pair and the processes of a scenario.
  *
  *   applications (readers or writers)          stack (one process)
+ *     calls_poll.c, calls_epoll.c
  *     stream.c  --- near === far ---             readiness.c
  *           \_______ arena (shared) _______/
  *
@@ -24,6 +25,7 @@ struct expected { u64 at; u8 next[APPS_MAX]; u32 resynced[APPS_MAX]; };
 struct board {			/* shared by all processes of a scenario */
 	_Atomic u32 corrupt;
 	_Atomic u64 done, spurious;
+	_Atomic u32 idle;		/* wake-ups of a lone reader that found nothing to read */
 	_Atomic u32 restarts[APPS_MAX];
 	struct expected expected[2];
 };

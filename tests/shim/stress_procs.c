@@ -161,24 +161,25 @@ static ssize_t read_some(struct scenario *s, size_t n)
 	return r;
 }
 
-/* nginx: ask how much there is, read, stop on a short read or when more than that came. */
-static void read_like_nginx(struct scenario *s)
+/* nginx: ask how much there is, read, stop on a short read or when more than that came. What the first read said. */
+static ssize_t read_like_nginx(struct scenario *s)
 {
-	ssize_t available = -1, size = 1 + (ssize_t)rnd(4000), n;
+	ssize_t available = -1, size = 1 + (ssize_t)rnd(4000), n, first = 0;
 
 	for (;;) {
 		n = read_some(s, (size_t)size);
+		first = first ? first : n;
 		if (n < 0)
-			return;
+			return first;
 		if (available >= 0) {
 			available -= n;
 			if (available < 0)
-				return;
+				return first;
 		} else if (n == size) {
 			available = (ssize_t)stream_arm(s->sock);
 		}
 		if (n < size)
-			return;
+			return first;
 	}
 }
 
@@ -188,11 +189,15 @@ void app_read(struct scenario *s, int who)
 
 	rnd_seed((u32)getpid() + (u32)who);
 	for (;;) {
+		ssize_t r;
+
 		get_ready(s, ep, EPOLLIN);
 		if (s->mode == MODE_ET)
-			read_like_nginx(s);
+			r = read_like_nginx(s);
 		else
-			read_some(s, 1 + rnd(2000));
+			r = read_some(s, 1 + rnd(2000));
+		if (r == -EAGAIN && s->apps == 1)
+			atomic_fetch_add(&s->board->idle, 1);	/* nobody else can have read it */
 		watch_again(s, ep, EPOLLIN);
 	}
 }
