@@ -227,6 +227,7 @@ def inside():
 	set_up()
 	server = subprocess.Popen(peer(traffic(), 'serve', str(PORT)), stdin=subprocess.DEVNULL)
 	try:
+		wait_for('the server', lambda: f':{PORT} ' in sh(*peer('ss', '-Htln')))
 		case('privileges: a user each, no capability but linkd\'s two', privileges)
 		finish(start_transfer('recv'), 'recv')		# arenas and pools at their usual size
 		for layer in LAYERS:
