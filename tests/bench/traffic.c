@@ -7,7 +7,7 @@
  *   traffic recv HOST PORT [options]            bulk from the server
  *   traffic rr   HOST PORT [options]            requests and answers of --size bytes, one at a time
  *   traffic conn HOST PORT [options]            connect, 1 byte each way, close, over and over
- *   traffic hold HOST PORT                      connect, print "connected", sleep until killed
+ *   traffic hold HOST PORT [options]            make --connections N (1), print "connected", sleep until killed
  *     --bytes N | --seconds S   how much; --size N; --check: every byte is verified; --seed N;
  *     --progress FILE           an 8-byte count of bytes, for a test to watch
  *
@@ -43,7 +43,7 @@ struct header {			/* first bytes of a connection, from the client; host order, b
 struct options {
 	uint64_t bytes, seed;
 	double seconds;
-	uint32_t size;
+	uint32_t size, connections;
 	bool check;
 	_Atomic uint64_t *progress;
 };
@@ -397,6 +397,17 @@ static int client_conn(const char *host, int port, const struct options *o)
 	return 0;
 }
 
+static int client_hold(const char *host, int port, const struct options *o)
+{
+	for (uint32_t i = 0; i < o->connections; i++)
+		if (connect_to(host, port) < 0)
+			return fail("connect");
+	puts("connected");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
 static _Atomic uint64_t *progress_file(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -412,7 +423,8 @@ static _Atomic uint64_t *progress_file(const char *path)
 static int usage(void)
 {
 	fprintf(stderr, "usage: traffic serve|one PORT\n"
-		"       traffic send|recv|rr|conn|hold HOST PORT [--bytes N] [--seconds S] [--size N] [--check] [--seed N] [--progress FILE]\n");
+		"       traffic send|recv|rr|conn|hold HOST PORT [--bytes N] [--seconds S] [--size N] [--check] [--seed N] [--progress FILE]\n"
+		"               [--connections N]\n");
 	return 2;
 }
 
@@ -433,6 +445,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->size = (uint32_t)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--seed"))
 			o->seed = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--connections"))
+			o->connections = (uint32_t)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--progress") && (o->progress = progress_file(argv[i + 1])))
 			i++;
 		else
@@ -443,7 +457,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .seconds = 2, .size = 64, .seed = 1 };
+	struct options o = { .seconds = 2, .size = 64, .seed = 1, .connections = 1 };
 	int fd, port;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -454,6 +468,8 @@ int main(int argc, char **argv)
 	port = atoi(argv[3]);
 	if (!strcmp(argv[1], "conn"))
 		return client_conn(argv[2], port, &o);
+	if (!strcmp(argv[1], "hold"))
+		return client_hold(argv[2], port, &o);
 	fd = connect_to(argv[2], port);
 	if (fd < 0)
 		return fail("connect");
@@ -463,11 +479,5 @@ int main(int argc, char **argv)
 		return client_recv(fd, &o);
 	if (!strcmp(argv[1], "rr"))
 		return client_rr(fd, &o);
-	if (!strcmp(argv[1], "hold")) {
-		puts("connected");
-		fflush(stdout);
-		for (;;)
-			pause();
-	}
 	return usage();
 }
