@@ -156,9 +156,7 @@ def pipe(s, client, upload, client_cmd, server_cmd):
 	"""A file through two programs that copy a connection to standard output; the receiver's copy must be the same."""
 	server, port = OTHER[client], s.next_port()
 	wanted, out = make_file(s), os.path.join(s.dir, 'out')
-	to_server, to_client = client_cmd(HOST[server], port), server_cmd(port)
-	if to_server[0] == 'nc' and not upload:
-		to_server[1] = '-d'	# with -N nc ends its half at once, and the other nc with it
+	to_server, to_client = client_cmd(HOST[server], port, upload), server_cmd(port, not upload)
 	source = client if upload else server
 	with open(wanted, 'rb') as data, open(out, 'wb+') as sink:
 		first = {'stdin': data} if source == server else {'stdout': sink}
@@ -181,20 +179,21 @@ def pipe(s, client, upload, client_cmd, server_cmd):
 	same(s, out, wanted)
 
 
-def socat_client(host, port):
+def socat_client(host, port, sends):
 	return ['socat', '-t5', '-', f'TCP4:{host}:{port}']
 
 
-def socat_server(port):
+def socat_server(port, sends):
 	return ['socat', '-t5', '-', f'TCP4-LISTEN:{port},reuseaddr']
 
 
-def nc_client(host, port):
-	return ['nc', '-N', host, str(port)]
+# The receiving nc must not read its standard input (-d): its end would end the connection, on the kernel's stack as well.
+def nc_client(host, port, sends):
+	return ['nc', '-N' if sends else '-d', host, str(port)]
 
 
-def nc_server(port):
-	return ['nc', '-N', '-l', str(port)]
+def nc_server(port, sends):
+	return ['nc', '-N' if sends else '-d', '-l', str(port)]
 
 
 def cases(s, tap, driver):
