@@ -5,7 +5,7 @@
 # The topology is drawn in stack.py. What is killed when depends on --seed alone.
 import os, random, subprocess, time
 
-from stack import LAYERS, PEER, STRATA, Failed, Stack, Tap, arguments, wait_for
+from stack import LAYERS, PEER, STRATA, Failed, Stack, Tap, arguments, sh, wait_for
 
 PATIENCE = 30			# seconds from the last death to the last byte
 
@@ -30,14 +30,14 @@ class Load:
 		return out.strip()
 
 
-def weather(s, kills, rng):
-	"""Deaths 20 to 100 ms apart, of one to three daemons at once, whether they run or are just starting; now and then a lull."""
+def weather(s, kills, gap, rng):
+	"""Deaths of one to three daemons at once, whether they run or are just starting; now and then a lull."""
 	left = kills
 	while left > 0:
 		for layer in rng.sample(LAYERS, min(left, rng.choice((1, 1, 1, 2, 3)))):
 			s.supervisor.kill(layer)
 			left -= 1
-		time.sleep(rng.uniform(0.02, 0.1) if rng.random() < 0.9 else rng.uniform(0.2, 0.6))
+		time.sleep(rng.uniform(gap / 5, gap) if rng.random() < 0.9 else rng.uniform(0.2, 0.6))
 
 
 def busy(s):
@@ -50,6 +50,11 @@ def loans(s):
 	return {name: p['loans'] for name, p in s.stat()['pools'].items()}
 
 
+def device(s):
+	"""A device opened anew in place of a parked one would be another interface, and the peer's address gone."""
+	return sh('ip', '-n', s.ns['peer'], '-br', 'addr', 'show', s.peer_dev) + sh('ip', '-n', s.ns['link'], '-o', 'link', 'show', s.dev).split(':')[0]
+
+
 def wires(s, ports, seconds):
 	"""A new connection of each kind in each direction."""
 	for side in ('strata', 'kernel'):
@@ -60,8 +65,9 @@ def wires(s, ports, seconds):
 			s.run(side, s.traffic, verb, host, str(port), '--bytes', amount, *options, timeout=seconds)
 
 
-def storm(s, ports, kills, rng, seconds):
+def storm(s, ports, kills, gap, rng, seconds):
 	held, loads = loans(s), []
+	dev = device(s)
 	for side in ('strata', 'kernel'):
 		port, seed = ports[side, 'serve'], str(rng.randrange(1, 1 << 30))
 		loads += [Load(s, side, verb, port, '--check', '--seed', seed, '--seconds', str(seconds)) for verb in ('send', 'recv')]
@@ -69,7 +75,7 @@ def storm(s, ports, kills, rng, seconds):
 		loads.append(Load(s, side, 'conn', ports[side, 'one'], '--seconds', str(seconds)))
 	try:
 		time.sleep(0.3)
-		weather(s, kills, rng)
+		weather(s, kills, gap, rng)
 		for layer in LAYERS:
 			if not s.supervisor.wait_ready(layer):
 				raise Failed(f'{layer} does not come back')
@@ -87,11 +93,14 @@ def storm(s, ports, kills, rng, seconds):
 		wait_for('buffers', lambda: not busy(s) and all(v <= held[k] + 8 for k, v in loans(s).items()), 10)
 	except Failed:
 		raise Failed(f'not back: {busy(s)}; on loan {held} -> {loans(s)}') from None
+	if dev != device(s):
+		raise Failed(f'another interface: {dev} -> {device(s)}')
 	s.assert_healthy()
 
 
 def main():
-	args = arguments(seed={'type': int, 'default': 1}, rounds={'type': int, 'default': 2}, kills={'type': int, 'default': 150})
+	args = arguments(seed={'type': int, 'default': 1}, rounds={'type': int, 'default': 2}, kills={'type': int, 'default': 150},
+		gap={'type': float, 'default': 0.1, 'help': 'longest time between two deaths, in seconds; the shortest is a fifth of it'})
 	tap = Tap(args)
 	for driver in args.driver or ['tap', 'packet']:
 		try:
@@ -102,7 +111,7 @@ def main():
 				wires(s, ports, 10)	# what is made ahead is at its usual number then
 				for n in range(args.rounds):
 					name = f'{driver}: {args.kills} deaths, seed {args.seed + n}'
-					if not tap.case(name, storm, s, ports, args.kills, random.Random(args.seed + n), args.kills * 0.07) and args.v:
+					if not tap.case(name, storm, s, ports, args.kills, args.gap, random.Random(args.seed + n), args.kills * args.gap * 0.7) and args.v:
 						print('\n'.join('# ' + line for line in s.log().splitlines()))
 		except Failed as e:
 			tap.result(False, f'{driver}: the stack runs', e)

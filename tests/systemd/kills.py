@@ -156,6 +156,19 @@ def others_untouched(layer):
 		raise Failed(f'{pids} -> {now}')
 
 
+def same_device():
+	"""linkd's next life takes the TAP back, the keeper's takes it back from systemd, and linkd's again from there."""
+	def seen():
+		return sh('ip', '-n', 'peer', '-o', 'addr', 'show', 'st0'), show('keepd', 'NFileDescriptorStore')
+	before = seen()
+	for layer in ('linkd', 'linkd', 'keepd', 'linkd'):
+		pid = int(show(layer, 'MainPID'))
+		sh('systemctl', 'kill', '--kill-who=main', '-s', 'KILL', unit(layer))
+		wait_for(f'{layer}', lambda: show(layer, 'ActiveState') == 'active' and int(show(layer, 'MainPID')) not in (0, pid))
+	if before != seen():
+		raise Failed(f'{before} -> {seen()}')
+
+
 def many_kills(rng):
 	"""No start limit: thirty deaths in a row."""
 	proc = start_transfer('recv', 20 * BYTES)
@@ -235,6 +248,7 @@ def inside():
 				case(f'SIGKILL of {layer} during {verb} of 200 MB', kill_during, layer, verb, rng)
 		for layer in LAYERS:
 			case(f'the death of {layer} restarts nobody else', others_untouched, layer)
+		case('the device outlives linkd, keepd and linkd again', same_device)
 		case('thirty deaths in a row', many_kills, rng)
 		for layer in ('tcpd', 'linkd'):
 			case(f'watchdog: a hung {layer}', watchdog, layer)
