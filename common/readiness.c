@@ -7,6 +7,7 @@
 #include "readiness.h"
 
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -19,6 +20,7 @@ void stress_point(void);	/* tests/shim/stress_procs.c */
 #define stress_point() do { } while (0)
 #endif
 #define OFFER_TRUESIZE 768	/* what the kernel charges the sender for one offer */
+#define ANCHOR_BYTES 2048u	/* more than all readers that are draining just now take: at most DRAIN_BYTES each */
 
 /* One byte that makes the near end readable. tok says for which arm it was, after it is certain to be there:
  * a death in between makes one token too many, which a reader drains. Pairs with arm++; fence in stream.c. */
@@ -63,10 +65,22 @@ static void unplug(struct ready *r)
 		;
 }
 
+/* fin or state was stored before: who begins to drain from now on sees it, and does not. EAGAIN: the buffer is full of
+ * tokens, which will do. EPIPE: it was shut down by a predecessor, or nobody is there any more. */
+static void anchor(const struct ready *r)
+{
+	static const u8 bytes[ANCHOR_BYTES];
+
+	fence_seq_cst();	/* pairs with the application's look at stream_ended() before each recv() of a drain */
+	send(r->far, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void shut(struct ready *r, u8 what)
 {
 	if (r->shut & what)
 		return;
+	if (!r->shut)
+		anchor(r);
 	r->shut |= what;
 	shutdown(r->far, what == READY_SHUT_WR ? SHUT_WR : SHUT_RDWR);	/* ENOTCONN: done by a predecessor */
 }
@@ -119,6 +133,8 @@ void ready_state(struct ready *r, const struct sockbuf *b)
 		unplug(r);
 		break;
 	case SKS_CLOSED:
+		if (r->shut & READY_SHUT_RDWR)
+			break;
 		if (!(r->shut & READY_SHUT_WR))
 			token(r, b, false);
 		unplug(r);
@@ -152,7 +168,7 @@ void ready_kick(struct ready *r, const struct sockbuf *b)
 enum ready_in ready_input(struct ready *r, const struct sockbuf *b)
 {
 	struct plug p;
-	ssize_t n = recv(r->far, &p, sizeof(p), MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n = r->shut & READY_SHUT_RDWR ? 0 : recv(r->far, &p, sizeof(p), MSG_PEEK | MSG_DONTWAIT);
 
 	if (n <= 0)
 		return READY_NOTHING;
@@ -163,6 +179,17 @@ enum ready_in ready_input(struct ready *r, const struct sockbuf *b)
 	r->plugged = true;
 	ready_space(r, b);
 	return READY_PLUG;
+}
+
+/* The kernel notes ECONNRESET on our end before it wakes us, if the dying end had something unread, and throws that away
+ * after it; so both are asked. No recv() or send() clears the error: none is made on a far end that is shut down. */
+bool ready_gone(const struct ready *r)
+{
+	struct pollfd p = { .fd = r->far };
+
+	if (!(r->shut & READY_SHUT_RDWR))
+		return true;
+	return (poll(&p, 1, 0) == 1 && (p.revents & POLLERR)) || !in_flight(r);
 }
 
 void ready_attach(struct ready *r, const struct sockbuf *b, int far)

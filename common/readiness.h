@@ -5,6 +5,9 @@
  *   IN   one byte (a token) lies in the near end        stack -> application, sent when the application is armed
  *   OUT  no plug (PLUG_BYTES) lies in the far end        application -> stack, its send buffer is at the minimum
  *   RDHUP / HUP  the far end was shut down for writing / for both: the peer's FIN / the connection is over
+ * A far end that we have shut down for both shows HUP itself, for ever, whoever lives: so an anchor is left in the near
+ * end before a shutdown, bytes which no application takes away once the end is told (stream_ended()). While they lie
+ * there (SIOCOUTQ) a copy of the descriptor is open; the kernel throws them away with the last.
  * The application's side is services/shim/stream.c; the two are proved together by tests/shim/stress.c, under SIGKILL.
  *
  * Called by tcpd (and the stress test). Every function may be repeated: a successor that does too much is harmless.
@@ -20,7 +23,7 @@
  *   kick counter of the slot moved, or a process that had the arena mapped has died: tcp_kick(), then ready_kick()
  *     (a process may die between publishing and kicking: after a client of sockd hangs up, kick all slots of its arenas)
  *   EPOLLIN on the far end (watch it EPOLLIN | EPOLLRDHUP | EPOLLET)   ready_input(), then as for a kick
- *   EPOLLHUP on the far end               the last copy of the descriptor is gone: tcp_orphan()
+ *   EPOLLHUP on the far end               if ready_gone(): the last copy of the descriptor is gone: tcp_orphan()
  *   tcp_ops.accept_ready                  ready_offer() on the listener's pair, then tcp_offered()
  */
 #ifndef STRATA_READINESS_H
@@ -51,6 +54,9 @@ void ready_space(struct ready *r, const struct sockbuf *b);	/* tx_tail has moved
 void ready_state(struct ready *r, const struct sockbuf *b);	/* state or err has changed: connected, failed, reset, closed */
 void ready_kick(struct ready *r, const struct sockbuf *b);	/* the application kicked: look again, lose nothing */
 enum ready_in ready_input(struct ready *r, const struct sockbuf *b);	/* the far end became readable */
+
+/* The far end shows HUP: is no copy of the application's descriptor left? False: it is our own shutdown that shows. */
+bool ready_gone(const struct ready *r);
 
 /* Offer connection descriptor `near` on a listener's pair: one message. 0; -EAGAIN: the listener's buffer is full,
  * again after its next kick or EPOLLOUT; -ETOOMANYREFS: too many descriptors in flight (LimitNOFILE), try later;

@@ -4,6 +4,7 @@
  *  - rx_tail moves by compare-and-swap: several readers, no lock, any of them may die at any instruction.
  *  - Ring emptied: all tokens are drained. Not emptied: drained to one, so that others are still told.
  *  - Every look, successful or not, re-arms (arm++), fences, and looks again: what came in between is kicked for.
+ *  - Once the stream has ended nothing is drained any more: the stack tells by what lies there that we live.
  *  - How many tokens there are is asked of the kernel. sent - eaten does not know it: a process may die, or be
  *    overtaken, between moving a token and counting it, and one believed to be there is a wake-up lost. */
 #include "services/shim/stream.h"
@@ -66,6 +67,13 @@ bool stream_eof(const struct sockbuf *b)
 	return fin && load_acquire(&b->s->rx_head) + 1 >= fin && load_relaxed(&b->c->rx_tail) + 1 >= fin;
 }
 
+bool stream_ended(const struct sockbuf *b)
+{
+	u64 fin = load_acquire(&b->s->fin);
+
+	return load_acquire(&b->s->state) == SKS_CLOSED || (fin && load_acquire(&b->s->rx_head) + 1 >= fin);
+}
+
 /* err belongs to connect attempt `attempt`; err_taken names the attempt whose error was reported, plus one. */
 int stream_error(const struct sockbuf *b, bool take)
 {
@@ -89,13 +97,16 @@ bool stream_nonblocking(int fd, int flags)
 	return fl >= 0 && (fl & O_NONBLOCK);
 }
 
+/* What lies in the near end of a stream that has ended is the stack's anchor (readiness.h). */
 int stream_drain(struct sock *s, int fd)
 {
-	char junk[64];
+	char junk[DRAIN_BYTES];
 	int total = 0;
-	long r;
+	long r = 0;
 
 	do {
+		if (stream_ended(&s->b))
+			break;
 		r = sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
 		if (r > 0)
 			total += (int)r;
@@ -119,12 +130,14 @@ static int tokens(const struct sock *s, int fd)
 /* Leave one token of several. True: none is left (another reader did the same), the stack must be asked. */
 static bool drain_to_one(struct sock *s, int fd)
 {
-	char junk[256];
+	char junk[DRAIN_BYTES];
 	int n = tokens(s, fd);
 	long r;
 
 	if (n <= 1)
 		return n == 0;
+	if (stream_ended(&s->b))
+		return false;
 	r = sys_recv(fd, junk, (size_t)MIN(n - 1, (int)sizeof(junk)), MSG_DONTWAIT);
 	if (r > 0)
 		atomic_fetch_add(&s->b.c->eaten, (u32)r);

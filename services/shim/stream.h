@@ -26,6 +26,8 @@ ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 
 u64 stream_readable(const struct sockbuf *b);	/* bytes that may be read now */
 bool stream_eof(const struct sockbuf *b);	/* everything up to the peer's FIN has been read */
+bool stream_ended(const struct sockbuf *b);	/* nothing more will come: the descriptor stays readable, nothing is drained */
+#define DRAIN_BYTES 64		/* taken at once by a drain; readiness.c's anchor is many times that */
 int stream_error(const struct sockbuf *b, bool take);	/* pending error, 0: none; taken: reported once */
 u64 stream_arm(struct sock *s);			/* FIONREAD and friends: look, and want to be told what comes later */
 bool stream_spurious(struct sock *s, int fd);	/* poll said IN: is there nothing after all? (then: disarmed, wait again) */

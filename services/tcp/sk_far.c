@@ -1,8 +1,8 @@
 /* sk_far.c – rx7: the far ends of the sockets' pairs. The protocol is common/readiness.c; here are their lives.
  *
- * One epoll set (EPOLLIN | EPOLLRDHUP | EPOLLET) that itself is in the loop: far ends, doorbells of arenas, lots. A far
+ * One epoll set (EPOLLIN | EPOLLRDHUP | EPOLLET) that itself is in the loop: far ends, lots. A far
  * end is parked as well, so closing ours neither ends it nor takes it out of the set: far_drop() does that by name.
- * HUP: no copy of the application's descriptor is left, however it died. */
+ * HUP: no copy of the application's descriptor is left, however it died; or we have shut the far end down: ready_gone(). */
 #include "tcpd.h"
 #include "common/log.h"
 
@@ -126,9 +126,7 @@ void op_freed(void *ctx, u32 sk)
 	if (SK_SLOT(sk) < ARENA_ACTIVE && had)
 		store_release(&x->d.tcp->ans[sk].freed_gen, gen);
 	far_drop(x, sk);
-	if (SK_SLOT(sk) >= ARENA_ACTIVE)
-		arena_slot_back(x, sk);
-	else
+	if (SK_SLOT(sk) < ARENA_ACTIVE || arena_slot_back(x, sk))
 		mbox_hint(x, sk);
 }
 
@@ -175,7 +173,7 @@ static void far_event(struct tcpd *x, u32 sk, u32 gen, u32 events)
 		return;
 	if (events & EPOLLOUT)
 		listener_ready(x, sk);
-	if (!(events & EPOLLHUP))
+	if (!(events & EPOLLHUP) || !ready_gone(&f->r))
 		return;
 	sk_kicked(x, sk);	/* bytes written last, whose kick did not come any more */
 	if (!has(x, sk))
@@ -202,8 +200,6 @@ void fars_event(void *arg, u32 unused)
 
 			if (kind == EV_FAR)
 				far_event(x, index, gen, e[i].events);
-			else if (kind == EV_BELL)
-				x->arena[index].hot_until = x->t.now + 100 * NSEC_PER_MSEC;
 			else
 				lots = true;
 		}
