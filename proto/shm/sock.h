@@ -12,7 +12,7 @@
 #include "common/counters.h"
 #include "common/ring.h"
 
-#define SOCK_VERSION 1u
+#define SOCK_VERSION 2u
 #define SOCK_OPT_MAX 264u	/* TCP_INFO fits */
 #define SOCK_HINTS 4096u
 
@@ -38,12 +38,13 @@ struct sk_ctl {
 };
 
 /* used: use << 1 | live. `use` counts up when the number is taken and again when it is given up, so that a parked
- * message of an earlier use is told from a living one. app: the first arena of the same application (its process
- * family): tcpd may put connections of one's listener into another's slots. */
+ * message of an earlier use is told from a living one. app: number of the application (its process family),
+ * used once: tcpd may put connections of one's listener into another arena's slots. */
 struct sock_arena { _Atomic u32 used; u32 uid, pid, app; u64 secret[2]; char comm[16]; };
 
 /* Hints, both ways. Below SK_MAX: a socket's mailbox. */
-#define SOCK_HINT_SCAN 0xffffffffu		/* hints were lost, or an arena came or went: look at everything */
+#define SOCK_HINT_SCAN 0xffffffffu		/* hints were lost, or an arena came: look at everything */
+#define SOCK_HINT_GONE 0xfffffffeu		/* sockd: arenas were given up */
 #define SOCK_HINT_ARENA 0x80000000u		/* tcpd: | arena: this application needs more slots for accepted connections */
 
 /* A request of the `strata` command to ipd: one at a time, same protocol (ip_shm.admin_ans). */
@@ -54,6 +55,7 @@ struct sock_shm {
 	struct counters counters;
 	struct ip_admin ip_admin;
 	struct sock_arena arena[ARENA_MAX];
+	_Atomic u64 left;	/* bit per arena whose application has no client: tcpd says when its accepted sockets are gone */
 	struct ring_prod sock_tcp;	/* hints: u32 sk */
 	struct ring_cons tcp_sock;
 	u32 sock_tcp_slots[SOCK_HINTS];

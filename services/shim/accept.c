@@ -33,13 +33,18 @@ static int receive_offer(int fd, struct accept_offer *o, int flags)
 static int claim(struct sock *s, int conn, const struct accept_offer *o, u32 opts)
 {
 	u64 was = o->claim_was;
-	int e = arena_ensure(SK_ARENA(o->sk), conn);
+	int e = arena_ensure(SK_ARENA(o->sk), conn, false);
 
 	if (e)
 		return e;
 	sock_live(s, o->sk, o->gen);
-	if (load_acquire(&s->b.s->gen) != o->gen)
-		return -ECONNABORTED;
+	if (load_acquire(&s->b.s->gen) != o->gen) {	/* over; or we have an earlier arena of this number mapped */
+		if (arena_ensure(SK_ARENA(o->sk), conn, true))
+			return -ECONNABORTED;
+		sock_live(s, o->sk, o->gen);
+		if (load_acquire(&s->b.s->gen) != o->gen)
+			return -ECONNABORTED;
+	}
 	sock_words_reset(s, opts);
 	if (!atomic_compare_exchange_strong(&s->b.c->claim, &was, o->nonce))
 		return -ECONNABORTED;

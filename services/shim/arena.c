@@ -1,7 +1,11 @@
 /* arena.c – arenas mapped into this process, their doorbells, and REGION_PUB.
  *
  * Arenas are never unmapped: a reader in another thread may be in the middle of one. Children of fork inherit the
- * mappings (MAP_SHARED) and go on using them, also after setuid. */
+ * mappings (MAP_SHARED) and go on using them, also after setuid.
+ *
+ * sockd gives an arena up when it knows no process and no socket of it any more; one that was only waiting for its next
+ * call (a child of fork, or sockd was restarted) is not known. Its proof fails then and its next socket brings a new
+ * arena, which may have an old number: the secret tells, and the mapping is replaced. The old one is empty by then. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -51,6 +55,7 @@ static int check_header(const struct arena_hdr *h, u32 id, int stackfd, int clie
 	return 0;
 }
 
+/* -EEXIST: it is mapped already. Else nothing changes unless all of it can be mapped. */
 static int map_arena(struct arena_here *a, u32 id, int stackfd, int clientfd)
 {
 	struct arena_hdr *h = map_fd(stackfd, PAGE, false), copy;
@@ -63,10 +68,20 @@ static int map_arena(struct arena_here *a, u32 id, int stackfd, int clientfd)
 	r = check_header(&copy, id, stackfd, clientfd);
 	if (r < 0)
 		return r;
-	a->map = (struct arena_map){ .rx_size = copy.rx_size, .tx_size = copy.tx_size, .id = id, .used = true };
-	a->map.stack = map_fd(stackfd, arena_stack_bytes(copy.rx_size), false);
-	a->map.client = map_fd(clientfd, arena_client_bytes(copy.tx_size), true);
-	return a->map.stack && a->map.client ? 0 : -ENOMEM;
+	if (load_relaxed(&a->ready) && !memcmp(a->map.stack->hdr.secret, copy.secret, sizeof(copy.secret)))
+		return -EEXIST;
+	struct arena_map m = { .rx_size = copy.rx_size, .tx_size = copy.tx_size, .id = id, .used = true };
+	m.stack = map_fd(stackfd, arena_stack_bytes(m.rx_size), false);
+	m.client = map_fd(clientfd, arena_client_bytes(m.tx_size), true);
+	if (!m.stack || !m.client) {
+		if (m.stack)
+			sys(SYS_munmap, m.stack, arena_stack_bytes(m.rx_size));
+		if (m.client)
+			sys(SYS_munmap, m.client, arena_client_bytes(m.tx_size));
+		return -ENOMEM;
+	}
+	a->map = m;
+	return 0;
 }
 
 int arena_adopt(u32 id, int stackfd, int clientfd, int bell)
@@ -75,9 +90,15 @@ int arena_adopt(u32 id, int stackfd, int clientfd, int bell)
 	int r = a ? 0 : -EPROTO;
 
 	lock_take(&adopting);
-	if (a && !load_relaxed(&a->ready)) {
+	if (a) {
+		int old = load_relaxed(&a->ready) ? a->bell : -1;
+
 		r = map_arena(a, id, stackfd, clientfd);
 		if (!r) {
+			if (old >= 0) {
+				fd_own(old, false);
+				sys_close(old);
+			}
 			r = fd_park(bell);
 			a->bell = r < 0 ? bell : r;
 			if (r >= 0)
@@ -92,7 +113,7 @@ int arena_adopt(u32 id, int stackfd, int clientfd, int bell)
 	sys_close(clientfd);
 	if (bell >= 0)
 		sys_close(bell);
-	return r;
+	return r == -EEXIST ? 0 : r;
 }
 
 const struct arena_map *arena_find(u32 id)

@@ -25,12 +25,12 @@ u64 fd_cookie(int fd)
 	return sys_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
-int arena_ensure(u32 id, int fd)
+int arena_ensure(u32 id, int fd, bool anew)
 {
 	struct rpc r = { .op = OP(ATTACH), .fds = { fd }, .nfds = 1 };
 	int e;
 
-	if (arena_find(id))
+	if (arena_find(id) && !anew)
 		return 0;
 	e = rpc_call(&r);
 	if (e)

@@ -133,7 +133,7 @@ int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val
 int sock_getsockopt(struct sock *s, int fd, int level, int name, void *val, socklen_t *len);
 int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg);	/* -ENOTTY: let the kernel have it */
 /* attach.c */
-int arena_ensure(u32 id, int fd);		/* mapped here, by presenting a socket in it if need be; 0 or -errno */
+int arena_ensure(u32 id, int fd, bool anew);	/* mapped here, by presenting a socket in it if need be; 0 or -errno */
 void attach_scan(void);				/* after exec: look at every descriptor */
 void attach_received(const int *fds, int n);	/* descriptors that came by SCM_RIGHTS */
 u64 fd_cookie(int fd);				/* SO_COOKIE of a unix stream socket, else 0 */

@@ -1,25 +1,43 @@
 /* arena.c – the memory of applications: two sealed memfds and a doorbell each, parked for tcpd and for our successor.
  *
  * Order (crash rule 8): the number is taken (`use` counted up), then both messages are parked, then `used` says live;
- * a death in between leaves messages of a use that never lived. An arena is given up when no client shows it and no
- * socket is in it, for a while: its number counts up again, tcpd unmaps it, the messages are dead.
- * Called by hello.c, slot.c, mailbox.c. */
+ * a death in between leaves messages of a use that never lived.
+ *
+ * Arenas are given up when their application has hung up its last connection to us and no socket is left in any of
+ * them: at once, told by the hang-up or by the last socket's end, whichever is later. The number counts up again, both
+ * daemons unmap and punch the memory out, the messages are dead. A process that missed it (a child that had not said
+ * hello, one that did not call since our predecessor) has no socket either: its secret is not known any more, and its
+ * next socket brings a new arena. By application, not by arena: tcpd may be putting a connection of a listener in one
+ * into another that looks empty.
+ * Called by client.c, hello.c, slot.c, mailbox.c. */
 #include "sockd.h"
 #include "common/log.h"
 #include "common/region.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#define RETIRE_AFTER (30 * NSEC_PER_SEC)
+#define GRACE (30 * NSEC_PER_SEC)	/* after a start: clients come back with their next call */
+#define DEAD_MAX 32u			/* dead messages: then they are thrown away */
 #define ASK_AFTER (60 * NSEC_PER_SEC)	/* longer than a client repeats a request */
 
 bool arena_live(const struct sockd *s, u32 id)
 {
 	return s->arena[id].stack && (load_relaxed(&s->d.sock->arena[id].used) & 1);
+}
+
+/* The bytes go at once, whoever still has them mapped and whatever messages lie in lots. tcpd does the other half. */
+static void punch(int client_rw)
+{
+	struct stat st;
+
+	if (fstat(client_rw, &st) < 0 || fallocate(client_rw, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, st.st_size) < 0)
+		log_warn("the memory of a dead arena is not freed yet: %s", strerror(errno));
 }
 
 /* ---- attach: a start is a restart ---- */
@@ -29,12 +47,17 @@ static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
 	struct arena_own *a = &s->arena[m->id];
 	const struct sock_arena *o = &s->d.sock->arena[m->id];
 
-	if (a->stack || load_relaxed(&((struct sock_arena *)o)->used) != (m->use << 1 | 1))
+	if (load_relaxed(&((struct sock_arena *)o)->used) != (m->use << 1 | 1)) {
+		punch(fd[1]);		/* given up, perhaps just before our predecessor died */
+		return -ESTALE;
+	}
+	if (a->stack)
 		return -ESTALE;
 	void *p = mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, fd[0], 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	*a = (struct arena_own){ .stack = p, .stack_ro = fd[0], .client_rw = fd[1], .bell = fd[2] };
+	*a = (struct arena_own){ .stack = p, .stack_ro = fd[0], .client_rw = fd[1], .bell = fd[2],
+				 .stays_until = s->d.loop.now + GRACE };
 	struct quota *q = quota_of(s, o->uid);
 	if (q)
 		q->arenas++;
@@ -176,7 +199,7 @@ static int free_id(struct sockd *s)
 	return -ENOBUFS;
 }
 
-static void retire(struct sockd *s, u64 after);
+static void retire(struct sockd *s, bool graceless);
 
 int arena_new(struct sockd *s, const struct cred *who, s64 app)
 {
@@ -185,7 +208,7 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 	struct halves h;
 
 	if (id < 0) {		/* none left: those that are merely kept for a while go first */
-		retire(s, 0);
+		retire(s, true);
 		id = free_id(s);
 	}
 	if (id < 0 || !q || q->arenas >= s->d.conf.max_arenas_per_uid) {
@@ -195,7 +218,8 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 	struct sock_arena *o = &s->d.sock->arena[id];
 	u32 use = (load_relaxed(&o->used) >> 1) + 1;
 	store_release(&o->used, use << 1);	/* taken: no other use has this number */
-	*o = (struct sock_arena){ .used = use << 1, .uid = who->uid, .pid = who->pid, .app = app < 0 ? (u32)id : (u32)app };
+	*o = (struct sock_arena){ .used = use << 1, .uid = who->uid, .pid = who->pid,
+				  .app = app < 0 ? use * ARENA_MAX + (u32)id : (u32)app };
 	if (getrandom(o->secret, sizeof(o->secret), 0) != sizeof(o->secret))
 		return -EIO;
 	take_comm(o);
@@ -226,11 +250,33 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 
 /* ---- giving up ---- */
 
-static bool in_use(const struct sockd *s, u32 id)
+static bool same_app(const struct sockd *s, u32 a, u32 b)
 {
-	for (const struct client *c = s->clients; c; c = c->next)
-		if (c->arenas >> id & 1)
+	return arena_live(s, a) && s->d.sock->arena[a].app == s->d.sock->arena[b].app;
+}
+
+static bool has_client(const struct sockd *s, u32 id)
+{
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (s->arena[i].clients && same_app(s, i, id))
 			return true;
+	return false;
+}
+
+/* Tell tcpd whose accepted sockets' ends we want to hear of. */
+static void mark_left(struct sockd *s, u32 id, bool left)
+{
+	u64 was = load_relaxed(&s->d.sock->left), now = was;
+
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (same_app(s, i, id))
+			now = left ? now | 1ull << i : now & ~(1ull << i);
+	if (now != was)
+		store_release(&s->d.sock->left, now);
+}
+
+static bool has_socket(const struct sockd *s, u32 id)
+{
 	if (s->arena[id].nfree != ARENA_ACTIVE)
 		return true;
 	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
@@ -249,14 +295,17 @@ static void give_up(struct sockd *s, u32 id)
 	if (q && q->arenas)
 		q->arenas--;
 	munmap((void *)a->stack, ARENA_STACK_RINGS);
+	punch(a->client_rw);
 	close(a->stack_ro);
 	close(a->client_rw);
 	close(a->bell);
 	*a = (struct arena_own){ 0 };
-	mailbox_hint(s, SOCK_HINT_SCAN);
+	store_relaxed(&s->d.sock->left, load_relaxed(&s->d.sock->left) & ~(1ull << id));
+	s->dead_parked++;
+	mailbox_hint(s, SOCK_HINT_GONE);
 }
 
-/* Dead messages pin the memory of dead arenas: copy the living elsewhere, then drain. */
+/* Dead messages fill the lots: copy the living elsewhere, then drain. */
 static void compact(struct sockd *s)
 {
 	for (u32 i = 0; i < s->sock_lots.n; i++) {
@@ -279,36 +328,82 @@ static void compact(struct sockd *s)
 		if (moved && l->walked) {
 			if (lot_drain(l))
 				log_warn("a lot could not be emptied");
+			s->dead_parked = 0;
 			return;		/* the survivors lie in another one; that one is for next time */
 		}
 	}
 }
 
-static void retire(struct sockd *s, u64 after)
+/* All arenas of one application, or none. */
+static bool app_over(struct sockd *s, u32 id, bool graceless)
 {
-	u32 gone = 0;
+	u64 stays = 0;
 
+	if (has_client(s, id))
+		return false;
+	/* Before the last look at the slots; pairs with the fence in tcpd's op_freed(). */
+	mark_left(s, id, true);
+	fence_seq_cst();
 	for (u32 i = 0; i < ARENA_MAX; i++) {
-		struct arena_own *a = &s->arena[i];
-
-		if (!arena_live(s, i) || in_use(s, i)) {
-			a->idle_since = 0;
+		if (!same_app(s, i, id))
 			continue;
-		}
-		if (!a->idle_since)
-			a->idle_since = s->d.loop.now;
-		if (s->d.loop.now - a->idle_since >= after) {
-			give_up(s, i);
-			gone++;
-		}
+		stays = MAX(stays, s->arena[i].stays_until);
+		if (has_socket(s, i))
+			return false;
 	}
-	if (gone)
+	return graceless || s->d.loop.now >= stays;
+}
+
+static bool app_retire(struct sockd *s, u32 id, bool graceless)
+{
+	u32 app = s->d.sock->arena[id].app;
+
+	if (!arena_live(s, id) || !app_over(s, id, graceless))
+		return false;
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		if (arena_live(s, i) && s->d.sock->arena[i].app == app)
+			give_up(s, i);
+	if (s->dead_parked >= DEAD_MAX)
 		compact(s);
+	return true;
+}
+
+static void retire(struct sockd *s, bool graceless)
+{
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		app_retire(s, i, graceless);
+}
+
+void arena_hold(struct sockd *s, struct client *c, u32 id)
+{
+	if (c->arenas >> id & 1)
+		return;
+	c->arenas |= 1ull << id;
+	s->arena[id].clients++;
+	s->arena[id].stays_until = 0;
+	mark_left(s, id, false);
+}
+
+void arenas_let_go(struct sockd *s, struct client *c)
+{
+	u64 held = c->arenas;
+
+	c->arenas = 0;
+	for (u64 m = held; m; m &= m - 1)
+		s->arena[__builtin_ctzll(m)].clients--;
+	for (u64 m = held; m; m &= m - 1)
+		app_retire(s, (u32)__builtin_ctzll(m), false);
+}
+
+void arena_look(struct sockd *s, u32 id)
+{
+	if (load_relaxed(&s->d.sock->left) >> id & 1)
+		app_retire(s, id, false);
 }
 
 void arenas_retire(struct sockd *s)
 {
 	if (s->ask_at && s->d.loop.now >= s->ask_at)
 		ask_about_sockets(s);
-	retire(s, RETIRE_AFTER);
+	retire(s, false);
 }

@@ -195,7 +195,7 @@ static int materialise(struct sockd *s, struct client *c)
 	if (known >= 0) {
 		call->sk = (u32)known;
 		call->new_arena = !(c->arenas >> SK_ARENA(call->sk) & 1);
-		c->arenas |= 1ull << SK_ARENA(call->sk);
+		arena_hold(s, c, SK_ARENA(call->sk));
 	} else {
 		r = security_socket_create(s, &c->cred);
 		if (!r)

@@ -25,6 +25,7 @@ void client_cut(struct sockd *s, struct client *c)
 	if (c->next)
 		c->next->pprev = c->pprev;
 	s->nclients--;
+	arenas_let_go(s, c);
 	free(c);
 }
 

@@ -42,10 +42,9 @@ void hello_call(struct sockd *s, struct client *c)
 
 	c->id = rq->has_client && rq->client ? rq->client : ((u64)c->cred.pid << 32 | (u32)c->fd);
 	c->first = true;
-	c->arenas = 0;
 	for (size_t i = 0; i < rq->n_arenas; i++)
 		if (proves(s, rq->arenas[i]))
-			c->arenas |= 1ull << rq->arenas[i]->id;
+			arena_hold(s, c, rq->arenas[i]->id);
 	begin_reply(&re, &c->call, 0);
 	re.bypass = s->d.conf.bypass;
 	count(s->d.counters, SOCK_CLIENTS);
@@ -62,7 +61,7 @@ void arena_call(struct sockd *s, struct client *c)
 
 	begin_reply(&re, &c->call, id < 0 ? id : 0);
 	if (id >= 0) {
-		c->arenas |= 1ull << id;
+		arena_hold(s, c, (u32)id);
 		re.has_new_arena = 1;
 		re.new_arena = 1;
 		nfds = add_arena(s, &re, (u32)id, fd);
@@ -124,7 +123,7 @@ void attach_call(struct sockd *s, struct client *c)
 		re.gen = slot_gen(s, sk);
 		re.nonce = SK_SLOT(sk) < ARENA_ACTIVE ? s->d.sock->ctl[sk].nonce
 						       : load_relaxed(&((struct sk_stack *)&s->arena[SK_ARENA(sk)].stack->sk[SK_SLOT(sk)])->nonce);
-		c->arenas |= 1ull << SK_ARENA(sk);
+		arena_hold(s, c, SK_ARENA(sk));
 		nfds = add_arena(s, &re, SK_ARENA(sk), fd);
 	}
 	client_reply(s, c, &re, fd, nfds);

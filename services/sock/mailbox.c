@@ -57,9 +57,11 @@ static void calls_advance(struct sockd *s)
 /* Everything tcpd may have let go of. */
 static void reap_all(struct sockd *s)
 {
-	for (u32 a = 0; a < ARENA_MAX; a++)
+	for (u32 a = 0; a < ARENA_MAX; a++) {
 		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++)
 			slot_reap(s, SK(a, i));
+		arena_look(s, a);
+	}
 }
 
 static void take_hint(struct sockd *s, u32 what)
@@ -78,6 +80,7 @@ static void take_hint(struct sockd *s, u32 what)
 			log_warn("no arena for more accepted connections of pid %u (%s): %s", a->pid, a->comm, strerror(-r));
 	} else if (what < SK_MAX && arena_live(s, SK_ARENA(what))) {
 		slot_reap(s, what);
+		arena_look(s, SK_ARENA(what));
 	}
 }
 

@@ -48,7 +48,7 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 
 		if (id < 0)
 			return id == -ENOSPC ? -ENOBUFS : id;
-		c->arenas |= 1ull << id;
+		arena_hold(s, c, (u32)id);
 		*ret_new_arena = true;
 		sk = take_slot(s, (u32)id);
 	}

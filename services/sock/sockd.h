@@ -36,7 +36,7 @@ struct client {
 	int fd;
 	struct cred cred;
 	u64 id;				/* HELLO: who it is, across reconnects; 0: has not said hello */
-	u64 arenas;			/* bit per arena it has proved or been given */
+	u64 arenas;			/* bit per arena it has proved or been given; see arena_hold() */
 	bool quiet;			/* not read: its call waits */
 	bool first;			/* nothing but HELLO has come: the next request may be a repeated one */
 	u32 rate;			/* requests in this second, see client.c */
@@ -50,7 +50,8 @@ struct arena_own {			/* an arena as its maker sees it */
 	const struct arena_stack *stack;	/* words only: ARENA_STACK_RINGS bytes */
 	u64 free[ARENA_ACTIVE / 64];	/* slots below ARENA_ACTIVE nobody has */
 	u32 nfree;
-	u64 idle_since;			/* no client and no socket; 0: in use */
+	u32 clients;			/* who hold it */
+	u64 stays_until;		/* after a start: clients come back with their next call */
 };
 
 struct quota { u32 uid, sockets, arenas; bool used; };
@@ -70,6 +71,7 @@ struct sockd {
 	struct client *admin;		/* who waits for ipd */
 	u64 ask_at;			/* when tcpd is asked about sockets of an earlier life; 0: done */
 	u64 retire_at;			/* next look at idle arenas */
+	u32 dead_parked;		/* arenas given up whose messages lie in our lots */
 	u8 message[MESSAGE_MAX];
 };
 
@@ -118,6 +120,9 @@ struct quota *quota_of(struct sockd *s, u32 uid);
 /* arena.c: memory of applications */
 int arenas_attach(struct sockd *s);
 int arena_new(struct sockd *s, const struct cred *who, s64 app);	/* id or -errno; app < 0: a new application */
+void arena_hold(struct sockd *s, struct client *c, u32 id);	/* it has proved it, or been given it */
+void arenas_let_go(struct sockd *s, struct client *c);	/* everything it held */
+void arena_look(struct sockd *s, u32 id);	/* a socket in it is gone: was it the last? */
 void arenas_retire(struct sockd *s);
 bool arena_live(const struct sockd *s, u32 id);
 

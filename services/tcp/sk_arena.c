@@ -7,6 +7,7 @@
 #include "tcpd.h"
 #include "common/log.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +26,13 @@ static bool sane(const struct lot_arena *m, const int *fd)
 	       (u64)cl.st_size >= m->client_bytes;
 }
 
+/* The bytes go at once, whoever still has them mapped and whatever messages lie in lots. sockd does the other half. */
+static void punch(int stack, u64 bytes)
+{
+	if (fallocate(stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) < 0)
+		log_warn("the memory of a dead arena is not freed yet: %s", strerror(errno));
+}
+
 static void unmap(struct tcpd *x, u32 id)
 {
 	struct app_arena *a = &x->arena[id];
@@ -36,15 +44,22 @@ static void unmap(struct tcpd *x, u32 id)
 	munmap(m->stack, a->stack_bytes);
 	munmap(m->client, a->client_bytes);
 	*m = (struct arena_map){ 0 };
-	if (epoll_ctl(x->epfd, EPOLL_CTL_DEL, a->bell, NULL) < 0)
-		log_warn("epoll_ctl: %s", strerror(errno));
+	punch(a->stack, a->stack_bytes);
+	loop_del_fd(&x->d.loop, a->bell_id);
 	close(a->stack);
 	close(a->client);
 	close(a->bell);
 	lot_entry_died(x, a->lot);
-	x->lots.lot[a->lot].urgent = true;	/* its bytes live as long as the message */
 	x->unsent = true;
 	*a = (struct app_arena){ 0 };
+}
+
+/* An application's doorbell wakes the loop and is not read: each write is an edge. Look at its kicks in this pass. */
+static void on_bell(void *arg, u32 events)
+{
+	struct app_arena *a = arg;
+
+	a->hot_until = clock_ns() + HOT;
 }
 
 int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 lot)
@@ -52,11 +67,15 @@ int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 l
 	struct app_arena *a = &x->arena[m->id];
 	u32 now = load_acquire(&x->d.sock->arena[m->id].used);
 
-	if (now >> 1 != m->use || (a->mapped && a->use == m->use))
-		return -ESTALE;		/* dead, or the second copy of it */
+	if (a->mapped && a->use == m->use)
+		return -ESTALE;		/* the second copy of it, or sockd gave it up just now: arenas_scan() sees that */
 	if (!sane(m, fd)) {
 		log_err("arena %u makes no sense; ignored", m->id);
 		return -EPROTO;
+	}
+	if (now >> 1 != m->use) {
+		punch(fd[0], m->stack_bytes);	/* dead; perhaps since before our start */
+		return -ESTALE;
 	}
 	if (a->mapped)
 		unmap(x, m->id);
@@ -78,9 +97,9 @@ int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 l
 	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
 		if (load_relaxed(&x->d.tcp->t.sk[SK(m->id, i)].phase) == TCPP_FREE)
 			arena_slot_back(x, SK(m->id, i));
-	int r = far_watch(x, a->bell, EV_BELL, m->id, 0, EPOLLIN | EPOLLET);
-	if (r)
-		log_err("arena %u: no doorbell: %s", m->id, strerror(-r));
+	a->bell_id = loop_add_fd(&x->d.loop, a->bell, EPOLLIN, on_bell, a);
+	if (a->bell_id < 0)
+		log_err("arena %u: no doorbell: %s", m->id, strerror(-a->bell_id));
 	tcp_arena_added(&x->t, m->id);
 	return 0;
 }
@@ -146,16 +165,20 @@ bool kicks_pending(struct tcpd *x)
 
 /* ---- slots for accepted connections ---- */
 
-void arena_slot_back(struct tcpd *x, u32 sk)
+bool arena_slot_back(struct tcpd *x, u32 sk)
 {
 	struct app_arena *a = &x->arena[SK_ARENA(sk)];
 	u32 i = SK_SLOT(sk) - ARENA_ACTIVE;
 	u64 bit = 1ull << (i % 64);
 
 	if (a->free[i / 64] & bit)
-		return;
+		return false;
 	a->free[i / 64] |= bit;
-	a->nfree++;
+	if (++a->nfree < ARENA_SLOTS - ARENA_ACTIVE)
+		return false;
+	/* After the last slot's state; pairs with the fence in sockd's app_over(). */
+	fence_seq_cst();
+	return load_relaxed(&x->d.sock->left) >> SK_ARENA(sk) & 1;
 }
 
 static s64 take(struct app_arena *a, u32 id)

@@ -28,9 +28,11 @@ u32 tcpd_poll(void *arg, u32 budget)
 	rings_publish(x);
 	if (ring_dirty(&x->hints_out) || x->hints_lost)
 		mbox_poll(x);
-	if (!work && x->unsent)
-		tcp_lots_compact(x);
-	x->unsent = false;
+	if (!work) {
+		if (x->unsent)
+			tcp_lots_compact(x);
+		x->unsent = false;
+	}
 	loop_deadline(&x->d.loop, next);
 	return work;
 }

@@ -143,6 +143,8 @@ u32 mbox_poll(struct tcpd *x)
 			arenas_scan(x);
 			tcp_lots_walk(x);
 			mbox_scan(x);
+		} else if (what == SOCK_HINT_GONE) {
+			arenas_scan(x);
 		} else if (what < SK_MAX) {
 			mbox_look(x, what);
 		}

@@ -35,7 +35,7 @@ struct far {			/* soft: found again in the lots */
 struct app_arena {		/* the daemon's side of an arena; the words' side is tcp_stack.arena[] */
 	bool mapped, asked;	/* asked: sockd was told that the application needs another one */
 	u32 use, app, uid;
-	int stack, client, bell;
+	int stack, client, bell, bell_id;
 	u16 lot;
 	size_t stack_bytes, client_bytes;
 	u64 hot_until;
@@ -105,7 +105,7 @@ void arenas_scan(struct tcpd *x);		/* unmap what sockd gave up */
 u32 kicks_poll(struct tcpd *x, bool all);
 bool kicks_pending(struct tcpd *x);
 s64 op_child(void *ctx, u32 listener);
-void arena_slot_back(struct tcpd *x, u32 sk);
+bool arena_slot_back(struct tcpd *x, u32 sk);	/* sockd wants to know: the application is gone */
 static inline struct sockbuf view(struct tcpd *x, u32 sk)
 {
 	struct sockbuf b;
@@ -115,7 +115,7 @@ static inline struct sockbuf view(struct tcpd *x, u32 sk)
 }
 
 /* sk_far.c */
-enum { EV_FAR = 1, EV_BELL, EV_LOT };
+enum { EV_FAR = 1, EV_LOT };
 int fars_open(struct tcpd *x);
 void fars_event(void *arg, u32 events);
 int far_watch(struct tcpd *x, int fd, u32 kind, u32 index, u32 gen, u32 events);

@@ -96,9 +96,9 @@ def case(s, role, n, greet, write):
 		if wanted != got:
 			raise Failed(f'the kernel: {wanted}; Strata: {got}')
 	wait_for('the end of its sockets in `strata ss`', lambda: not established(s), 10)
-	room = {'tcpd': 70 if role == 'accept' else 8}	# pairs made ahead for accept() come and go by up to 64
+	room = {'tcpd': 70} if role == 'accept' else {}	# pairs made ahead for accept() come and go by up to 64; else: exactly
 	try:
-		wait_for('descriptor counts back', lambda: all(s.usage()[d][0] <= usage[d][0] + room.get(d, 8) for d in usage), 5)
+		wait_for('descriptor counts back', lambda: all(s.usage()[d][0] <= usage[d][0] + room.get(d, 0) for d in usage), 5)
 	except Failed:
 		now = s.usage()
 		raise Failed('descriptors are not back: ' + ', '.join(f'{d} {usage[d][0]} -> {now[d][0]}' for d in usage)) from None

@@ -5,9 +5,11 @@
 #include "services/sock/sockd.h"
 #include "unit.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -69,8 +71,10 @@ static void begin(void)
 
 static void end(void)
 {
-	while (s->clients)
+	while (s->clients) {
+		s->clients->arenas = 0;		/* we die, they do not */
 		client_cut(s, s->clients);
+	}
 	close(s->listener);
 	close(s->epfd);
 	for (u32 i = 0; i < ARENA_MAX; i++) {
@@ -356,6 +360,137 @@ static void a_slot_is_reused_when_tcpd_let_go_of_it(void)
 	close_world();
 }
 
+static void tcpd_says(u32 what)
+{
+	u32 head = load_relaxed(&tcp_shm->tcp_sock.head);
+
+	tcp_shm->tcp_sock_slots[head % SOCK_HINTS] = what;
+	store_release(&tcp_shm->tcp_sock.head, head + 1);
+	run(true);
+}
+
+static u32 open_fds(void)
+{
+	u32 n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void an_arena_goes_with_the_last_client_or_the_last_socket(void)
+{
+	int pair[2], fd, child;
+	u32 sk, gen, fds, before, use;
+	struct stat st;
+
+	open_world();
+	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	before = open_fds();
+	fd = hello(5, ARENA_MAX);
+	make(fd, 1, pair, &sk, &gen, &fds);
+	use = sock_shm->arena[SK_ARENA(sk)].used;
+	CHECK_EQ(use & 1, 1);
+	int memory = dup(s->arena[SK_ARENA(sk)].client_rw);
+	REQUIRE(pwrite(memory, "x", 1, PAGE) == 1);
+	child = hello(6, SK_ARENA(sk));
+	close(fd);
+	tcpd_says(sk);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use);	/* a child of fork has it */
+	close(child);
+	tcpd_says(sk);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use);	/* the socket outlives its makers */
+	CHECK_EQ(sock_shm->left >> SK_ARENA(sk) & 1, 1);
+	store_release(&tcp_shm->ans[sk].freed_gen, gen);
+	tcpd_says(sk);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use + 1);	/* at once, with no wait */
+	CHECK_EQ(sock_shm->left, 0);
+	CHECK_EQ(quota_of(s, getuid())->arenas, 0);
+	REQUIRE_EQ(fstat(memory, &st), 0);
+	CHECK_EQ(st.st_blocks, 0);	/* although this descriptor and a parked message still name it */
+	close(memory);
+	CHECK_EQ(open_fds(), before);
+	/* The other order: the sockets first, then the process. And the number's next life has another secret. */
+	fd = hello(7, ARENA_MAX);
+	make(fd, 1, pair, &sk, &gen, &fds);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use + 4);
+	store_release(&tcp_shm->ans[sk].freed_gen, gen);
+	tcpd_says(sk);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used & 1, 1);
+	close(fd);
+	run(true);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used & 1, 0);
+	CHECK_EQ(open_fds(), before);
+	close(pair[0]);
+	close(pair[1]);
+	close_world();
+}
+
+static void kill_sockd_and_idle_processes_keep_their_arenas_for_a_while(void)
+{
+	int pair[2], fd, again;
+	u32 sk, gen, fds, sk2, gen2;
+
+	open_world();
+	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	fd = hello(5, ARENA_MAX);
+	make(fd, 1, pair, &sk, &gen, &fds);
+	u64 secret = sock_shm->arena[SK_ARENA(sk)].secret[0];
+	store_release(&tcp_shm->ans[sk].freed_gen, gen);
+	tcpd_says(sk);
+	close(fd);
+	restart();
+	tcpd_says(SOCK_HINT_SCAN);
+	arenas_retire(s);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used & 1, 1);
+	again = hello(5, SK_ARENA(sk));		/* in time: its arena is its arena */
+	make(again, 2, pair, &sk2, &gen2, &fds);
+	CHECK_EQ(fds, 0);
+	store_release(&tcp_shm->ans[sk2].freed_gen, gen2);
+	close(again);
+	restart();
+	s->d.loop.now += 31 * NSEC_PER_SEC;
+	arenas_retire(s);
+	slot_reap(s, sk2);
+	arenas_retire(s);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used & 1, 0);
+	/* Too late: the number is somebody else's, its proof fails, its next socket brings a new arena. */
+	fd = hello(9, ARENA_MAX);
+	make(fd, 1, pair, &sk, &gen, &fds);
+	CHECK(sock_shm->arena[SK_ARENA(sk)].secret[0] != secret);
+	CHECK_EQ(fds, 3);
+	close(fd);
+	close(pair[0]);
+	close(pair[1]);
+	close_world();
+}
+
+static void arenas_of_an_application_go_together(void)
+{
+	int pair[2], fd;
+	u32 sk, gen, fds, more;
+
+	open_world();
+	REQUIRE_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	fd = hello(5, ARENA_MAX);
+	make(fd, 1, pair, &sk, &gen, &fds);
+	tcpd_says(SOCK_HINT_ARENA | SK_ARENA(sk));	/* slots for what its listener accepts */
+	for (more = 0; more == SK_ARENA(sk) || !(sock_shm->arena[more].used & 1); more++)
+		REQUIRE(more < ARENA_MAX - 1);
+	CHECK_EQ(sock_shm->arena[more].app, sock_shm->arena[SK_ARENA(sk)].app);
+	close(fd);
+	tcpd_says(SOCK_HINT_SCAN);
+	arenas_retire(s);
+	CHECK_EQ(sock_shm->arena[more].used & 1, 1);	/* the listener may fill it at any time */
+	store_release(&tcp_shm->ans[sk].freed_gen, gen);
+	tcpd_says(SOCK_HINT_SCAN);
+	CHECK_EQ(sock_shm->arena[more].used & 1, 0);
+	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used & 1, 0);
+	close(pair[0]);
+	close(pair[1]);
+	close_world();
+}
+
 static void what_is_not_yours_is_refused(void)
 {
 	int pair[2], file[2], mine, other;
@@ -503,5 +638,6 @@ static void quota_and_a_second_arena(void)
 }
 
 UNIT_MAIN(UNIT(kill_sockd_after_the_socket_is_made_before_the_reply_is_read), UNIT(kill_sockd_between_post_and_answer),
-	  UNIT(a_slot_is_reused_when_tcpd_let_go_of_it), UNIT(what_is_not_yours_is_refused), UNIT(attach_by_descriptor),
+	  UNIT(a_slot_is_reused_when_tcpd_let_go_of_it), UNIT(an_arena_goes_with_the_last_client_or_the_last_socket),
+	  UNIT(kill_sockd_and_idle_processes_keep_their_arenas_for_a_while), UNIT(arenas_of_an_application_go_together), UNIT(what_is_not_yours_is_refused), UNIT(attach_by_descriptor),
 	  UNIT(garbage_cuts_only_its_sender), UNIT(quota_and_a_second_arena))
