@@ -18,6 +18,17 @@ class Result:
 		self.bad, self.output, self.seconds, self.again = [], '', 0.0, ''
 
 
+def case_count(res, status):
+	"""A program whose exit status is its one result, as meson has it: 77 is skipped."""
+	if status == 77:
+		res.skipped += 1
+	elif status == 0:
+		res.passed += 1
+	elif not res.failed:
+		res.failed += 1
+		res.bad.append(f'exit status {status}')
+
+
 def tap_count(res, text, status):
 	"""Count the cases of a TAP stream into res; status is the exit status."""
 	plan = seen = None
@@ -41,13 +52,7 @@ def tap_count(res, text, status):
 			res.failed += 1
 			res.bad.append(line)
 	if seen is None and plan is None:		# not TAP
-		if status == 77:
-			res.skipped += 1
-		elif status == 0:
-			res.passed += 1
-		else:
-			res.failed += 1
-			res.bad.append(f'exit status {status}')
+		case_count(res, status)
 		return
 	if plan is not None and plan > (seen or 0):
 		res.failed += plan - (seen or 0)
@@ -80,7 +85,10 @@ def run_one(test):
 		res.failed += 1
 		res.bad.append(f'not finished after {test["timeout"]} s')
 	res.seconds = time.monotonic() - start
-	tap_count(res, res.output or '', status)
+	if test['tap']:
+		tap_count(res, res.output or '', status)
+	else:
+		case_count(res, status)
 	return res
 
 
@@ -119,7 +127,7 @@ def meson_tests(where, suite):
 	for t in json.loads(listed):
 		if suite in [s.split(':')[-1] for s in t['suite']]:
 			yield {'name': f'{suite}/{t["name"]}', 'cmd': t['cmd'], 'cwd': t['workdir'] or where, 'env': t['env'],
-				'timeout': t['timeout'] or 600}
+				'timeout': t['timeout'] or 600, 'tap': t['protocol'] == 'tap'}
 
 
 def script_tests(where, suite, user):
@@ -130,13 +138,15 @@ def script_tests(where, suite, user):
 			cmd = [path, '--build', where]
 			if suite in ROOT and user != 0:
 				cmd = ['sudo', '--', *cmd]
-			yield {'name': f'{suite}/{name}', 'cmd': cmd, 'cwd': TREE, 'env': {}, 'timeout': TIMEOUT.get(suite, 600)}
+			yield {'name': f'{suite}/{name}', 'cmd': cmd, 'cwd': TREE, 'env': {}, 'timeout': TIMEOUT.get(suite, 600), 'tap': True}
 
 
 def suites_run(args, where, suites):
 	total = Result('all')
 	for suite in suites:
-		tests = [*meson_tests(where, suite), *script_tests(where, suite, os.geteuid())]
+		tests = [*meson_tests(where, suite)]
+		known = {os.path.realpath(word) for t in tests for word in t['cmd']}
+		tests += [t for t in script_tests(where, suite, os.geteuid()) if os.path.realpath(os.path.join(TREE, 'tests', t['name'])) not in known]
 		if suite == 'fuzz' and fuzz_targets():
 			tests += meson_tests(where + '-fuzz', suite)
 		with concurrent.futures.ThreadPoolExecutor(1 if suite in ALONE else os.cpu_count() or 1) as pool:

@@ -129,6 +129,45 @@ def while_down(s, layer):
 		s.end(w)
 
 
+# The parent's arena goes with the parent: the child, which has it mapped and has said nothing to sockd yet, gets the next of that number.
+HEIR = '''
+import os, socket, sys, time
+host, port, mine, port2 = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+with socket.create_connection((host, port), 10) as c: assert c.recv(4) == b"xxxx"
+if os.fork():
+	os._exit(0)
+time.sleep(1)
+for _ in range(3):
+	with socket.create_connection((host, port), 10) as c: assert c.recv(4) == b"xxxx"
+l = socket.create_server((mine, port2))
+print("listening", flush=True)
+c, _ = l.accept()
+c.sendall(b"heir")
+c.close()
+'''
+GREETER = '''
+import socket, sys
+l = socket.create_server((sys.argv[1], int(sys.argv[2])))
+while True:
+	c, _ = l.accept(); c.sendall(b"xxxx"); c.close()
+'''
+
+
+def heir(s):
+	greeter = s.next_port()
+	port = s.next_port()
+	g = s.serve('kernel', greeter, 'python3', '-c', GREETER, PEER, str(greeter))
+	h = s.spawn('strata', 'sh', '-c', 'python3 -c "$@"; sleep 8', 'sh', HEIR, PEER, str(greeter), STRATA, str(port))
+	try:
+		said(s, h, 'listening')
+		out = s.run('kernel', 'python3', '-c', f'import socket; print(socket.create_connection(("{STRATA}", {port}), 10).recv(9))')
+		if "b'heir'" not in out:
+			raise Failed(out + s.output(h))
+	finally:
+		s.end(h)
+		s.end(g)
+
+
 def main():
 	args = arguments()
 	tap = Tap(args)
@@ -139,6 +178,7 @@ def main():
 					tap.case(f'{driver}: {role}: 50 idle connections', case, s, role, 50, 0, 0)
 					tap.case(f'{driver}: {role}: 50 connections with unread data', case, s, role, 50, 100, 0)
 					tap.case(f'{driver}: {role}: 10 connections in the middle of writing', case, s, role, 10, 0, 1)
+				tap.case(f'{driver}: a child of fork outlives its parent', heir, s)
 				for layer in ('tcpd', 'sockd'):
 					tap.case(f'{driver}: the program dies while {layer} is hung and is then killed', while_down, s, layer)
 		except Failed as e:
