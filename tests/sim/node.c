@@ -227,7 +227,7 @@ int node_connect(struct node *n, u16 port, u64 bytes, u64 peer_bytes)
 	return r;
 }
 
-/* Only when segments are injected (tests/fuzz): the application gives this connection up. */
+/* The application closes a connection that came to nothing, or that somebody injects segments into (tests/fuzz). */
 static void app_give_up(struct node *n, struct app *a)
 {
 	a->closed = true;
@@ -320,6 +320,11 @@ static void app_act(struct node *n, struct app *a)
 	a->next = UINT64_MAX;
 	if (state == SKS_CONNECTING)
 		return;
+	if (state == SKS_FAILED && load_relaxed(&b.s->err) == ETIMEDOUT && s->wire[0].loss + s->wire[1].loss > 0.05) {
+		s->gave_up++;
+		app_give_up(n, a);
+		return;
+	}
 	if (load_relaxed(&b.s->err)) {
 		if (s->hostile) {
 			app_give_up(n, a);

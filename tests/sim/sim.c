@@ -56,7 +56,7 @@ static bool all_done(const struct sim *s)
 		for (u32 j = 0; j < s->node[i].napp; j++)
 			if (!s->node[i].app[j].closed)
 				return false;
-	return s->node[0].napp == s->node[1].napp;
+	return s->node[0].napp - s->gave_up == s->node[1].napp;
 }
 
 static bool all_freed(const struct sim *s)

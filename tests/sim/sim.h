@@ -69,6 +69,7 @@ struct sim {
 	bool trace, restarts, checksum;
 	bool hostile;		/* somebody injects segments: errors and wrong bytes end a connection, not the run */
 	void (*hook)(struct sim *s, u8 to, const struct packet *p);	/* sees every segment put on the wire */
+	u32 gave_up;		/* connects that rightly ended in ETIMEDOUT: every SYN or its answer was lost */
 	const char *failed;
 	char why[256];
 };
