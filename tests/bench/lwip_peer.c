@@ -237,7 +237,7 @@ static err_t on_end(struct run *r, struct tcp_pcb *pcb)
 		r->done = !r->again;
 	} else if (!strcmp(r->verb, "send") && r->got == sizeof(r->answer)) {
 		r->done = true;
-	} else {
+	} else if (!r->done) {
 		errno = ENODATA;
 		die("end of stream");
 	}
@@ -290,6 +290,8 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t e)
 	struct run *r = arg;
 	struct header h = { .size = r->size };
 
+	if (!r->count)
+		r->start = now();	/* not counting ARP, which may wait a second for the TAP's carrier */
 	if (!strcmp(r->verb, "conn")) {
 		put(r, "x", 1);
 		return ERR_OK;
@@ -300,7 +302,6 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t e)
 		h.mode = !strcmp(r->verb, "recv") ? MODE_SOURCE : MODE_ECHO;
 	h.bytes = h.mode == MODE_ECHO ? 0 : r->bytes;
 	put(r, &h, sizeof(h));
-	r->start = now();
 	if (h.mode == MODE_SINK)
 		pump(r);
 	else if (h.mode == MODE_ECHO)
@@ -403,7 +404,9 @@ int main(int argc, char **argv)
 			die(r.verb);
 		}
 	}
-	if (r.pcb && strcmp(r.verb, "send"))
+	if (r.pcb && (!strcmp(r.verb, "recv") || !strcmp(r.verb, "rr"))) {
+		tcp_err(r.pcb, NULL);
 		tcp_abort(r.pcb);
+	}
 	return report(&r);
 }

@@ -24,6 +24,8 @@ def machine_text(m):
 		f'{m["seconds"]:g} s, medians; {m["congestion"]} on all sides; load average {m["load_before"][0]:.1f} before, '
 		f'{m["load_after"][0]:.1f} after.')
 	on = {side: ', '.join(n for n, v in o.items() if v) or 'nothing' for side, o in m['offloads'].items()}
+	if max(m['load_before'][0], m['load_before'][1]) > 0.5 * m['cpus']:
+		text += ' The machine was busy with other things before: these figures are not to be relied on.'
 	return text + ' Switched on at the devices: ' + '; '.join(f'{side}: {what}' for side, what in on.items()) + '.'
 
 
