@@ -5,6 +5,7 @@
  * control characters are replaced: a packet cannot forge a second line. */
 #include "log.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #define SD_JOURNAL_SUPPRESS_LOCATION
+#include <systemd/sd-daemon.h>
 #include <systemd/sd-journal.h>
 
 #define LOG_LINE 1024
@@ -24,6 +26,7 @@ static struct {
 	char layer[16], instance[64];
 	int level;
 	bool journal;
+	char error[LOG_LINE];	/* what log_err() said last */
 } log_ = { .level = LOG_INFO };
 
 static bool stderr_is_journal(void)
@@ -105,5 +108,28 @@ void log_at(struct log_site *site, int prio, const char *fmt, ...)
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	log_write(prio, line);
+	if (prio <= LOG_ERR)
+		memcpy(log_.error, line, sizeof(line));	/* without control characters by now */
 	errno = saved;
+}
+
+static bool passes_by_itself(int error)
+{
+	return error == -ECONNRESET || error == -ECONNREFUSED || error == -EPIPE || error == -ENOTCONN;
+}
+
+void log_give_up(int error)
+{
+	struct timespec wait = { .tv_sec = 1 };
+	sigset_t end;
+
+	if (error == -EINTR)
+		return;		/* SIGTERM has come already */
+	if (passes_by_itself(error))
+		wait = (struct timespec){ .tv_nsec = 50 * NSEC_PER_MSEC };
+	sd_notifyf(0, "STATUS=cannot start: %s\nERRNO=%d", log_.error[0] ? log_.error : strerror(-error), -error);
+	sigemptyset(&end);
+	sigaddset(&end, SIGTERM);
+	sigaddset(&end, SIGINT);
+	sigtimedwait(&end, NULL, &wait);	/* EAGAIN: the time is over, as it mostly will be */
 }

@@ -65,8 +65,10 @@ int main(int argc, char **argv)
 {
 	int r = daemon_init(&daemon_, "ipd", REGION_IP, argc, argv);
 
-	if (r < 0)
+	if (r < 0) {
+		log_give_up(r);
 		return EXIT_FAILURE;
+	}
 	stack.shm = daemon_.ip;
 	stack.link = daemon_.link;
 	stack.link_hold = daemon_.link->hold;
@@ -80,6 +82,7 @@ int main(int argc, char **argv)
 	r = ip_attach(&stack);
 	if (r < 0) {
 		log_err("cannot attach: %s", strerror(-r));
+		log_give_up(r);
 		return EXIT_FAILURE;
 	}
 	if (!daemon_.fresh)
@@ -88,6 +91,7 @@ int main(int argc, char **argv)
 	r = loop_add_poller(&daemon_.loop, poll_rings, pending, NULL);
 	if (r < 0) {
 		log_err("event loop: %s", strerror(-r));
+		log_give_up(r);
 		return EXIT_FAILURE;
 	}
 	daemon_ring_always(&daemon_, REGION_LINK);	/* crash rule 6 */

@@ -155,8 +155,10 @@ int main(int argc, char **argv)
 	log_set_level(a.level);
 	snprintf(k.instance, sizeof(k.instance), "%s", a.instance);
 	r = start(&k);
-	if (r < 0)
+	if (r < 0) {
+		log_give_up(r);
 		return EXIT_FAILURE;
+	}
 	sd_notifyf(0, "READY=1\nSTATUS=%u descriptors kept", k.nitems);
 	log_info("ready: %u descriptors kept", k.nitems);
 	r = run(&k);

@@ -127,8 +127,9 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = start(&daemon_);
 	if (r < 0) {
-		log_err("not started: %s", strerror(-r));
+		log_notice("not started: %s", strerror(-r));	/* why in particular has been said */
 		dev_close_all(&linkd);
+		log_give_up(r);
 		return EXIT_FAILURE;
 	}
 	/* A successor rings everybody once, whatever their sleep flags say. */

@@ -93,11 +93,13 @@ int main(int argc, char **argv)
 	if (!s)
 		return EXIT_FAILURE;
 	r = daemon_init(&s->d, "sockd", REGION_SOCK, argc, argv);
-	if (r)
-		return EXIT_FAILURE;
-	r = attach(s);
+	if (r == 0) {
+		r = attach(s);
+		if (r)
+			log_err("cannot start: %s", strerror(-r));
+	}
 	if (r) {
-		log_err("cannot start: %s", strerror(-r));
+		log_give_up(r);
 		return EXIT_FAILURE;
 	}
 	daemon_ring_always(&s->d, REGION_TCP);

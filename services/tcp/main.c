@@ -73,11 +73,13 @@ int main(int argc, char **argv)
 	if (x == MAP_FAILED)
 		return EXIT_FAILURE;
 	r = daemon_init(&x->d, "tcpd", REGION_TCP, argc, argv);
-	if (r)
-		return EXIT_FAILURE;
-	r = attach(x);
+	if (r == 0) {
+		r = attach(x);
+		if (r)
+			log_err("cannot start: %s", strerror(-r));
+	}
 	if (r) {
-		log_err("cannot start: %s", strerror(-r));
+		log_give_up(r);
 		return EXIT_FAILURE;
 	}
 	store_relaxed(&x->d.pub->starts, load_relaxed(&x->d.pub->starts) + 1);

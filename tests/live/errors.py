@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # errors.py – what goes wrong goes wrong as on the kernel: errno by errno, then limits and recovery, then wrong configuration.
 # The topology is drawn in stack.py.
-import re, subprocess
+import re, subprocess, time
 
 from stack import PEER, STRATA, Failed, Stack, Tap, arguments, sh, wait_for
 
@@ -159,6 +159,7 @@ def stalled_readers(s, port):
 
 # ---- wrong configuration ----
 
+EX_CONFIG = 78		# sysexits.h: the units do not restart for it
 GOOD = '[link st9]\ndriver = tap\n[ip]\naddress = 10.8.0.2/24 dev st9\n'
 WRONG = [
 	# name, line of the error, text
@@ -178,30 +179,45 @@ def wrong_config(s, layer, line, text):
 	conf = s.write_config(text)
 	done = subprocess.run(s.command(layer, conf), env=s.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
 		stderr=subprocess.STDOUT, text=True, timeout=10)
-	if done.returncode == 0:
-		raise Failed('exit status 0')
+	if done.returncode != EX_CONFIG:
+		raise Failed(f'exit status {done.returncode}, not {EX_CONFIG}')
 	if f'{conf}:{line}:' not in done.stdout:
 		raise Failed(f'{conf}:{line}: is not named: {done.stdout}')
 	if 'st9' in sh(*s.on_kernel('ip', '-br', 'link')):
 		raise Failed('a device was made')
 
 
+def wrong_arguments(s, layer):
+	program = s.command(layer, s.write_config(GOOD))
+	program = program[:next(i for i, word in enumerate(program) if word.endswith('strata-' + layer)) + 1]
+	for args in ([], ['--instance'], ['--instance', 'x', '--nonsense'], ['--instance', 'a/b'], ['--instance', 'x', '--log', 'loud'], ['--instance', 'x', 'y']):
+		done = subprocess.run([*program, *args], env=s.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+			text=True, timeout=10)
+		if done.returncode != EX_CONFIG or not done.stdout.strip():
+			raise Failed(f'{args}: exit status {done.returncode}, not {EX_CONFIG}: {done.stdout}')
+
+
 def refused_start(s, text, words, as_user=None):
-	"""linkd beside a running keeper does not start, and says why."""
+	"""linkd beside a running keeper does not start, says why, and does not do so a hundred times a second."""
 	conf = s.write_config(text)
 	cmd = s.command('linkd', conf)
 	if as_user:
 		cmd = ['setpriv', '--reuid', as_user, '--clear-groups', *cmd[4:]]
+	start = time.monotonic()
 	done = subprocess.run(cmd, env=s.env(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
 		timeout=10)
-	if done.returncode == 0:
-		raise Failed('exit status 0')
+	if done.returncode in (0, EX_CONFIG):	# it may be mended without the configuration: try again
+		raise Failed(f'exit status {done.returncode}')
+	if time.monotonic() - start < 0.9:
+		raise Failed(f'was over in {time.monotonic() - start:.3f} s: systemd would spin')
 	if not re.search(words, done.stdout):
 		raise Failed(f'does not say {words}: {done.stdout}')
 
 
 def config_cases(tap, args):
 	with Stack(args, 'tap', start=False) as s:
+		for layer in ('linkd', 'ipd', 'tcpd', 'sockd', 'keepd'):
+			tap.case(f'wrong arguments: {layer}', wrong_arguments, s, layer)
 		for name, line, text in WRONG:
 			for layer in ('linkd', 'ipd', 'tcpd', 'sockd'):
 				tap.case(f'configuration: {name}: {layer}', wrong_config, s, layer, line, text)

@@ -235,6 +235,25 @@ def wrong_config():
 	sh('systemctl', 'stop', 'strata@wrong.target')
 
 
+def missing_device():
+	"""linkd says what is missing, systemd does not spin, and it comes up when the device does."""
+	with open('/etc/strata/late.conf', 'w', encoding='utf-8') as f:
+		f.write(GOOD.replace('tap', 'packet').replace('st0', 'late0'))
+	sh('systemctl', 'start', '--no-block', 'strata@late.target')
+	try:
+		wait_for('a status that names the device', lambda: 'late0' in show('linkd', 'StatusText', 'late'))
+		before = int(show('linkd', 'NRestarts', 'late'))
+		time.sleep(3)
+		if not 1 <= (n := int(show('linkd', 'NRestarts', 'late')) - before) <= 4:
+			raise Failed(f'{n} restarts in 3 s')
+		sh('ip', 'link', 'add', 'late0', 'type', 'dummy')
+		sh('ip', 'link', 'set', 'late0', 'up')
+		wait_for('linkd', lambda: show('linkd', 'ActiveState', 'late') == 'active', 5)
+	finally:
+		sh('systemctl', 'stop', 'strata@late.target')
+		sh('ip', 'link', 'del', 'late0', check=False)
+
+
 def inside():
 	rng = random.Random(ARGS.seed)
 	set_up()
@@ -255,6 +274,7 @@ def inside():
 		case('a program of user nobody', as_nobody)
 		case('stop leaves nothing, start works again', stop_and_start)
 		case('a wrong configuration', wrong_config)
+		case('a device that comes late', missing_device)
 	finally:
 		server.kill()
 	print(f'1..{count}')
