@@ -18,7 +18,7 @@
 #define WAIT_STEP_MS 50
 #define HELLO_TIMEOUT_S 2
 
-int keeper_open(struct daemon *d, struct keeper_reply *ret)
+int keeper_call(struct daemon *d)
 {
 	struct timeval tv = { .tv_sec = HELLO_TIMEOUT_S };
 	int sock, r;
@@ -30,15 +30,27 @@ int keeper_open(struct daemon *d, struct keeper_reply *ret)
 	    setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0)
 		r = -errno;
 	else
-		r = keeper_hello(sock, d->name, region_version(d->role), ret);
+		r = keeper_ask(sock, d->name, region_version(d->role));
 	if (r == 0)
 		return sock;
 	close(sock);
 	return r;
 }
 
-/* Not there (yet), or killed between our connect and its answer. */
-static bool keeper_restarting(int r)
+static int keeper_open(struct daemon *d, struct keeper_reply *ret)
+{
+	int sock = keeper_call(d), r;
+
+	if (sock < 0)
+		return sock;
+	r = keeper_answer(sock, ret);
+	if (r == 0)
+		return sock;
+	close(sock);
+	return r;
+}
+
+bool keeper_restarting(int r)
 {
 	return r == -ENOENT || r == -ECONNREFUSED || r == -ECONNRESET || r == -EPIPE || r == -EAGAIN;
 }

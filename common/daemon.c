@@ -1,5 +1,5 @@
-/* daemon.c – the thin shell around a layer: arguments, the loop with doorbell, watchdog and signals, the keeper's
- * connection. Maps and regions are in attach.c, rings in rings.c.
+/* daemon.c – the thin shell around a layer: arguments, the loop with doorbell, watchdog and signals.
+ * Maps and regions are in attach.c, rings in rings.c, the keeper in daemon_keeper.c.
  *
  * No step of the flow. Called by every daemon's main.c; calls config.c, keeper.c, loop.c, libsystemd. */
 #include "daemon.h"
@@ -12,7 +12,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -22,7 +21,6 @@
 #include "region.h"
 
 #define POLL_NS_DEFAULT (50 * NSEC_PER_USEC)
-#define KEEPER_RETRY_NS (200 * NSEC_PER_MSEC)
 
 static void usage(const char *name)
 {
@@ -132,74 +130,6 @@ static void on_signal(void *arg, u32 events)
 	}
 }
 
-/* ---- keepd going and coming back ---- */
-
-static void keeper_gone(struct daemon *d)
-{
-	if (d->keeper < 0)
-		return;
-	loop_del_fd(&d->loop, d->keeper_id);
-	close(d->keeper);
-	d->keeper = -1;
-	d->keeper_retry = clock_ns() + KEEPER_RETRY_NS;
-}
-
-static void on_keeper(void *arg, u32 events)
-{
-	if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))
-		keeper_gone(arg);
-}
-
-static int keeper_watch(struct daemon *d, int sock)
-{
-	d->keeper_id = loop_add_fd(&d->loop, sock, EPOLLRDHUP, on_keeper, d);
-	if (d->keeper_id < 0)
-		return d->keeper_id;
-	d->keeper = sock;
-	d->keeper_retry = 0;
-	return 0;
-}
-
-/* A keeper that has lost the regions has made new ones, and neighbours that start from now on use those: start anew
- * too, or the stack stays cut in two. */
-static bool same_regions(const struct daemon *d, const struct keeper_reply *now)
-{
-	for (u32 i = 0; i < now->n; i++) {
-		struct stat a, b;
-		int old = keeper_find(&d->given, now->fd[i].name);
-
-		if (strncmp(now->fd[i].name, "region:", 7))
-			continue;
-		if (old < 0 || fstat(old, &a) < 0 || fstat(now->fd[i].fd, &b) < 0 || a.st_ino != b.st_ino ||
-		    a.st_dev != b.st_dev)
-			return false;
-	}
-	return true;
-}
-
-static void keeper_back(struct daemon *d)
-{
-	static struct keeper_reply now;
-	int sock = keeper_open(d, &now);
-
-	if (sock < 0) {
-		d->keeper_retry = d->loop.now + KEEPER_RETRY_NS;
-		return;
-	}
-	if (!same_regions(d, &now)) {
-		log_err("keepd has lost the shared regions; starting afresh, connections are gone");
-		d->status = EXIT_FAILURE;
-		d->loop.quit = true;
-	} else {
-		log_info("keepd is back");
-	}
-	keeper_close(&now);
-	if (keeper_watch(d, sock) < 0) {
-		close(sock);
-		d->keeper_retry = d->loop.now + KEEPER_RETRY_NS;
-	}
-}
-
 /* Watchdog and keeper: no work of the stack's, so it does not keep the loop awake. */
 static u32 housekeeping(void *arg, u32 budget)
 {
@@ -212,12 +142,7 @@ static u32 housekeeping(void *arg, u32 budget)
 		}
 		loop_deadline(&d->loop, d->watchdog_next);
 	}
-	if (d->keeper_retry) {
-		if (d->loop.now >= d->keeper_retry)
-			keeper_back(d);
-		if (d->keeper_retry)
-			loop_deadline(&d->loop, d->keeper_retry);
-	}
+	keeper_poll(d);
 	return 0;
 }
 
@@ -331,39 +256,6 @@ void daemon_ring(struct daemon *d, enum region_id who)
 	if (load_relaxed(sleeping))
 		daemon_ring_always(d, who);
 }
-
-/* keepd may be restarted at any instant: once more on a new connection, parking is idempotent by name. */
-static int park(struct daemon *d, const char *name, int fd)
-{
-	static struct keeper_reply unused;
-	char text[200] = "";
-	int r = -ENOTCONN;
-
-	for (int tries = 0; tries < 2; tries++) {
-		if (d->keeper < 0) {
-			int sock = keeper_wait(d, &unused);
-
-			if (sock < 0)
-				return sock;
-			keeper_close(&unused);
-			r = keeper_watch(d, sock);
-			if (r < 0) {
-				close(sock);
-				return r;
-			}
-		}
-		r = keeper_park(d->keeper, d->name, name, fd, text, sizeof(text));
-		if (r != -EPIPE && r != -ECONNRESET)
-			break;
-		keeper_gone(d);
-	}
-	if (r < 0)
-		log_err("keepd does not keep %s: %s%s%s", name, strerror(-r), *text ? ": " : "", text);
-	return r;
-}
-
-int daemon_park(struct daemon *d, const char *name, int fd) { return fd < 0 ? -EBADF : park(d, name, fd); }
-int daemon_unpark(struct daemon *d, const char *name) { return park(d, name, -1); }
 
 int daemon_fd(struct daemon *d, const char *name)
 {

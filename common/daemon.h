@@ -31,9 +31,10 @@ struct daemon {
 	int keeper;			/* connection to keepd; -1 while keepd is away */
 	struct pools pools;		/* readers of all; the daemon re-attaches its own as owner */
 	struct keeper_reply given;	/* every descriptor by name: regions, bells, lots, what was parked */
-	/* daemon.c only */
+	/* daemon.c, daemon_keeper.c only */
 	int keeper_id, signals;
 	u64 keeper_retry;		/* when to look for keepd again; 0: it is there */
+	bool keeper_asked;		/* it is there again, perhaps: its answer to our HELLO is outstanding */
 	u64 watchdog_ns, watchdog_next;	/* 0: none */
 	int status;			/* exit status */
 };

@@ -170,18 +170,30 @@ static int recv_reply(int sock, struct keeper_reply *ret)
 	return 0;
 }
 
-int keeper_hello(int sock, const char *role, u32 version, struct keeper_reply *ret)
+int keeper_ask(int sock, const char *role, u32 version)
+{
+	return send_request(sock, STRATA__KEEPER__REQUEST__OP__HELLO, role, version, NULL, -1);
+}
+
+int keeper_answer(int sock, struct keeper_reply *ret)
 {
 	int r;
 
 	ret->n = 0;
 	ret->text[0] = '\0';
-	r = send_request(sock, STRATA__KEEPER__REQUEST__OP__HELLO, role, version, NULL, -1);
-	if (r == 0)
-		r = recv_reply(sock, ret);
+	r = recv_reply(sock, ret);
 	if (r < 0)
 		keeper_close(ret);
 	return r;
+}
+
+int keeper_hello(int sock, const char *role, u32 version, struct keeper_reply *ret)
+{
+	int r = keeper_ask(sock, role, version);
+
+	ret->n = 0;
+	ret->text[0] = '\0';
+	return r < 0 ? r : keeper_answer(sock, ret);
 }
 
 int keeper_park(int sock, const char *role, const char *name, int fd, char *text, size_t text_size)

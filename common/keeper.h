@@ -20,6 +20,8 @@ const char *strata_rundir(void);	/* $STRATA_RUNDIR or /run/strata */
 int keeper_connect(const char *instance);	/* one attempt; socket or -errno */
 /* HELLO: every descriptor `role` may have. 0 or -errno; on an error nothing is left open. */
 int keeper_hello(int sock, const char *role, u32 version, struct keeper_reply *ret);
+int keeper_ask(int sock, const char *role, u32 version);		/* HELLO in two steps: ask, ... */
+int keeper_answer(int sock, struct keeper_reply *ret);		/* ... and the answer, when the socket is readable */
 /* PARK `fd` under `name`, or UNPARK when fd < 0. 0 once it is safe. */
 int keeper_park(int sock, const char *role, const char *name, int fd, char *text, size_t text_size);
 int keeper_find(const struct keeper_reply *r, const char *name);	/* descriptor or -1 */

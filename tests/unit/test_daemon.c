@@ -166,6 +166,27 @@ static void outlives_its_keeper_but_not_the_regions(void)
 	manager_close(&m);
 }
 
+/* Connections to a keeper that is away succeed (its socket is the manager's) and are not answered: nobody waits for that. */
+static void runs_without_its_keeper(void)
+{
+	struct tcp_shm *t;
+	u64 start;
+	pid_t pid;
+
+	open_with_config(true);
+	t = look_tcp();
+	pid = spawn(runner);
+	CHECK(up(t, 1));
+	manager_stop(&m, SIGKILL);
+	usleep(500000);		/* it has asked again by now */
+	start = clock_ns();
+	kill(pid, SIGTERM);
+	CHECK_EQ(wait_for(pid), 0);
+	CHECK(clock_ns() - start < 500 * NSEC_PER_MSEC);
+	munmap(t, region_size(REGION_TCP));
+	manager_close(&m);
+}
+
 /* Started before its keeper: waits for it. */
 static void waits_for_its_keeper(void)
 {
@@ -266,4 +287,4 @@ static void rings_only_sleepers(void)
 }
 
 UNIT_MAIN(UNIT(a_start_is_a_restart), UNIT(leaves_on_sigterm), UNIT(outlives_its_keeper_but_not_the_regions),
-	  UNIT(waits_for_its_keeper), UNIT(parks_devices), UNIT(rings_only_sleepers))
+	  UNIT(runs_without_its_keeper), UNIT(waits_for_its_keeper), UNIT(parks_devices), UNIT(rings_only_sleepers))
