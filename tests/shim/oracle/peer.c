@@ -1,0 +1,136 @@
+/* peer.c – the other side of every case: does what the first line of a connection asks for.
+ *
+ *   echo            send back what comes, until it ends
+ *   send N          N bytes, then wait for the end
+ *   sendfin N       N bytes and the end at once
+ *   half N          N bytes, our half's end; then read to the end
+ *   rst MS          reset after MS milliseconds
+ *   sendrst N MS    N bytes, reset after MS milliseconds
+ *   hold MS         read nothing for MS milliseconds, then everything
+ *   slow N MS       N bytes, one every MS milliseconds
+ *   connect PORT .. connect to the asker's PORT, and do the rest there
+ *   report          how the last connection before ended: fin or rst */
+#include "tests/shim/oracle/oracle.h"
+
+#include <sys/mman.h>
+
+static struct { volatile int rst; } *last;
+
+static void reset(int c)
+{
+	struct linger l = { 1, 0 };
+
+	setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+	close(c);
+	_exit(0);
+}
+
+static void fill(int c, long n)
+{
+	char buf[4096];
+
+	for (unsigned i = 0; i < sizeof(buf); i++)
+		buf[i] = (char)('a' + i % 26);
+	while (n > 0) {
+		ssize_t w = send(c, buf, n < (long)sizeof(buf) ? (size_t)n : sizeof(buf), MSG_NOSIGNAL);
+
+		if (w < 0)
+			return;
+		n -= w;
+	}
+}
+
+static void to_the_end(int c, bool echo)
+{
+	char buf[65536];
+	ssize_t n;
+
+	while ((n = recv(c, buf, sizeof(buf), 0)) > 0)
+		if (echo && send(c, buf, (size_t)n, MSG_NOSIGNAL) < 0)
+			break;
+	last->rst = n < 0 && errno == ECONNRESET;
+}
+
+static void act(int c, const char *line)
+{
+	long a = 0, b = 0;
+
+	if (sscanf(line, "send %ld", &a) == 1) {
+		fill(c, a);
+	} else if (sscanf(line, "sendfin %ld", &a) == 1) {
+		fill(c, a);
+		close(c);
+		_exit(0);
+	} else if (sscanf(line, "half %ld", &a) == 1) {
+		fill(c, a);
+		shutdown(c, SHUT_WR);
+	} else if (sscanf(line, "sendrst %ld %ld", &a, &b) == 2) {
+		fill(c, a);
+		usleep((useconds_t)b * 1000);
+		reset(c);
+	} else if (sscanf(line, "rst %ld", &a) == 1) {
+		usleep((useconds_t)a * 1000);
+		reset(c);
+	} else if (sscanf(line, "hold %ld", &a) == 1) {
+		usleep((useconds_t)a * 1000);
+	} else if (sscanf(line, "slow %ld %ld", &a, &b) == 2) {
+		for (; a; a--) {
+			fill(c, 1);
+			usleep((useconds_t)b * 1000);
+		}
+	} else if (!strncmp(line, "report", 6)) {
+		usleep(100000);
+		send(c, last->rst ? "rst" : "fin", 3, MSG_NOSIGNAL);
+		close(c);
+		_exit(0);
+	}
+	to_the_end(c, !strncmp(line, "echo", 4));
+	_exit(0);
+}
+
+static void serve(int c, const struct sockaddr_in *from)
+{
+	struct sockaddr_in a = *from;
+	char line[200] = "";
+	size_t n = 0;
+	long to = 0;
+	int used = 0;
+
+	while (n < sizeof(line) - 1 && recv(c, line + n, 1, 0) == 1 && line[n] != '\n')
+		n++;
+	line[n] = 0;
+	if (sscanf(line, "connect %ld %n", &to, &used) == 1 && used) {
+		a.sin_port = htons((uint16_t)to);
+		c = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(c, (struct sockaddr *)&a, sizeof(a)) < 0)
+			_exit(1);
+	}
+	act(c, line + used);
+}
+
+void serve_peer(const char *addr, int port)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(addr) };
+	int l = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	socklen_t len = sizeof(a);
+
+	signal(SIGCHLD, SIG_IGN);
+	last = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (last == MAP_FAILED || bind(l, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(l, 64) < 0) {
+		perror("peer");
+		exit(1);
+	}
+	for (;;) {
+		int c = accept(l, (struct sockaddr *)&a, &len);
+
+		if (c >= 0 && fork() == 0) {
+			close(l);
+			alarm(30);
+			serve(c, &a);
+			_exit(0);
+		}
+		if (c >= 0)
+			close(c);
+	}
+}
