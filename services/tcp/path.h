@@ -66,6 +66,7 @@ void tcp_ooo_reset(struct tcp_conn *c);
 void tcp_ooo_recount(struct tcp_conn *c);	/* count what is there, forget what was delivered */
 /* tcp_recovery.c, tcp_rack.c, tcp_sack.c */
 struct tcp_ackinfo {
+	u64 retrans_xmit;	/* when the newest of them that had been retransmitted was last sent */
 	u64 prior_una, now;
 	u32 newly_acked, newly_sacked, newly_lost, prior_in_flight;
 	bool advanced, data, dup, orig_acked, retrans_acked, dsack, ece, win_update, sacked_any, spurious;

@@ -66,6 +66,7 @@ static void count_acked(struct tcp_conn *c, struct tcp_rec *r, u32 n, struct tcp
 		c->retrans_out -= MIN(c->retrans_out, n);
 	if (r->flags & REC_EVER) {
 		a->retrans_acked = true;
+		a->retrans_xmit = MAX(a->retrans_xmit, r->xmit);
 	} else if (!(r->flags & REC_SACKED)) {
 		a->orig_acked = true;
 		a->last_xmit = r->xmit;
@@ -96,6 +97,8 @@ static void clean_rtx_queue(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 	}
 }
 
+static u64 t_since(const struct tcp_conn *c, u64 then) { return c->t->now - then; }
+
 /* Karn's rule, or the timestamp when there is one (RFC 7323 4.1). */
 static void take_rtt(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo *a)
 {
@@ -108,6 +111,10 @@ static void take_rtt(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ack
 		u32 d = tcp_ts(c->t, c->h->ts_offset) - g->tsecr;
 
 		if (d > 600000)
+			return;
+		/* Echo of an earlier transmission, its ACK lost: the time until we sent again is no property of the path,
+		 * and would make the next timeout as long as the outage was */
+		if (a->retrans_acked && (u64)d * MSEC > t_since(c, a->retrans_xmit) + MSEC)
 			return;
 		rtt = a->rtt_us = MAX(d * 1000, 1000u);
 	} else if (a->sack_xmit) {

@@ -325,6 +325,12 @@ static void app_act(struct node *n, struct app *a)
 		app_give_up(n, a);
 		return;
 	}
+	/* All bytes are across both ways; the peer's TIME_WAIT ran out while the ACKs of our FIN were lost. */
+	if (load_relaxed(&b.s->err) == ECONNRESET && a->got_eof && a->sent_fin &&
+	    load_relaxed(&b.s->tx_tail) == load_relaxed(&b.c->tx_head) && s->wire[0].loss + s->wire[1].loss > 0.1) {
+		app_give_up(n, a);
+		return;
+	}
 	if (load_relaxed(&b.s->err)) {
 		if (s->hostile) {
 			app_give_up(n, a);
@@ -344,6 +350,12 @@ static void app_act(struct node *n, struct app *a)
 		app_write(n, a, &b);
 	if (sim_chance(s, 0.02))
 		a->pause_until = s->now + sim_below(s, sim_chance(s, 0.1) ? 20 * NSEC_PER_SEC : 200 * NSEC_PER_MSEC);
+	/* On a very lossy wire an orphan may rightly give up and its RST be lost: stay until the FIN is acknowledged. */
+	if (a->got_eof && a->sent_fin && s->wire[0].loss + s->wire[1].loss > 0.1 &&
+	    !load_relaxed(&n->tcp.t->sk[a->sk].fin_acked)) {
+		a->next = s->now + 100 * NSEC_PER_MSEC;
+		return;
+	}
 	if (a->got_eof && a->sent_fin) {
 		if (a->got != a->expect && !s->hostile)
 			sim_fail(s, "node %u sk %u: end of file after %llu of %llu bytes", n->id, a->sk,
