@@ -14,7 +14,7 @@ sys.path[:0] = [os.path.dirname(os.path.abspath(__file__)), os.path.join(os.path
 from stack import LAYERS, Failed, arguments
 import report
 from measures import MEASURES, idle
-from sides import CONGESTION, KernelSide, LwipSide, StrataSide, cpu_of, offloads
+from sides import CONGESTION, KernelSide, LwipSide, StrataSide, cpu_of, cpu_of_machine, offloads
 
 LIMIT = 570		# seconds; a measure that is not begun by then is not made, and at LIMIT + 60 everything ends
 PEER_MEASURES = ['bulk_in', 'bulk_out', 'rtt_one_cpu', 'rtt', 'conn_rate']
@@ -41,12 +41,13 @@ class Bench:
 
 	@staticmethod
 	def once(measure, side, seconds, server):
-		before = {layer: cpu_of(pid) for layer, pid in side.daemons().items()}
+		before, machine = {layer: cpu_of(pid) for layer, pid in side.daemons().items()}, cpu_of_machine()
 		one = measure.run(side, seconds, server)
+		machine = cpu_of_machine() - machine
 		if not one['work']:
 			raise Failed(f'{side.name}: nothing was moved')
 		one['cpu'] = {layer: (cpu_of(pid) - before[layer]) / one['work'] for layer, pid in side.daemons().items()}
-		one['cpu']['program'] = one.pop('program') / one['work']
+		one['cpu'].update(program=one.pop('program') / one['work'], machine=machine / one['work'])
 		return one
 
 	def compare(self, measure, sides):
@@ -120,6 +121,9 @@ def main():
 		seconds={'type': float, 'default': 2, 'help': 'of each run'}, self_test={'action': 'store_true', 'help': 'the kernel against itself'})
 	if args.pairs < 1 or args.seconds <= 0:
 		sys.exit('bench: --pairs and --seconds must be positive')
+	names = [*(m.name for m in MEASURES), 'idle', *('lwip_' + n for n in PEER_MEASURES)]
+	if not any(args.only in n for n in names):
+		sys.exit(f"bench: --only {args.only}: there is {', '.join(names)}")
 	signal.signal(signal.SIGALRM, lambda *_: sys.exit('bench: not finished in time'))
 	signal.alarm(LIMIT + 60)
 	b, before = Bench(args), os.getloadavg()
@@ -152,4 +156,7 @@ def main():
 
 
 if __name__ == '__main__':
-	main()
+	try:
+		main()
+	except Failed as e:
+		sys.exit(f'bench: {e}')

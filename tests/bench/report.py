@@ -58,13 +58,14 @@ def against_kernel(measures, figures, ratios, ours, theirs):
 
 
 def cpu_table(measures, figures, daemons, ours, theirs):
-	"""Milliseconds per GB, microseconds per request."""
+	"""Milliseconds per GB, microseconds per request. "all": whatever the machine's CPUs did meanwhile, the peer included."""
 	rows = []
 	for m in measures:
 		if m.name in figures:
 			cpu, scale, unit = figures[m.name]['cpu'], *((1e3, 'ms per GB') if m.per == 'GB' else (1e6, 'µs per request'))
-			rows.append([m.what, unit, *(f'{scale * cpu[ours][k]:.1f}' for k in [*daemons, 'program']), f'{scale * cpu[theirs]["program"]:.1f}'])
-	return table(['CPU time', '', *daemons, 'program', f'program on the {theirs}'], rows)
+			rows.append([m.what, unit, *(f'{scale * cpu[ours][k]:.1f}' for k in [*daemons, 'program', 'machine']),
+				*(f'{scale * cpu[theirs][k]:.1f}' for k in ('program', 'machine'))])
+	return table(['CPU time', '', *daemons, 'program', 'all', f'{theirs}: program', f'{theirs}: all'], rows)
 
 
 def beside(measures, figures, sides):

@@ -35,6 +35,13 @@ def cpu_of(pid):
 	return (int(fields[11]) + int(fields[12])) / TICK
 
 
+def cpu_of_machine():
+	"""What all CPUs have worked, in seconds, whoever for."""
+	with open('/proc/stat', encoding='ascii') as f:
+		user, nice, system, _, _, irq, softirq, *_ = map(int, f.readline().split()[1:])
+	return (user + nice + system + irq + softirq) / TICK
+
+
 def group(pgid):
 	"""The processes of a group: a server with its workers."""
 	for pid in filter(str.isdigit, os.listdir('/proc')):
