@@ -41,9 +41,8 @@ def weather(s, kills, gap, rng):
 
 
 def busy(s):
-	"""What is not as it is when nothing is under way: {name: number}."""
-	stat = s.stat()
-	return {f'ring {n}': r['used'] for n, r in stat['rings'].items() if r['used']}
+	"""Packets under way: {ring: number}. (What lies in a completion ring is taken when it is needed.)"""
+	return {f'ring {n}': r['used'] for n, r in s.stat()['rings'].items() if r['used'] and not n.endswith('_done')}
 
 
 def loans(s):
