@@ -327,7 +327,7 @@ static void app_act(struct node *n, struct app *a)
 	}
 	/* All bytes are across both ways; the peer's TIME_WAIT ran out while the ACKs of our FIN were lost. */
 	if (load_relaxed(&b.s->err) == ECONNRESET && a->got_eof && a->sent_fin &&
-	    load_relaxed(&b.s->tx_tail) == load_relaxed(&b.c->tx_head) && s->wire[0].loss + s->wire[1].loss > 0.1) {
+	    a->peer && a->peer->got == a->to_send && s->wire[0].loss + s->wire[1].loss > 0.1) {
 		app_give_up(n, a);
 		return;
 	}
