@@ -109,15 +109,9 @@ static int place(const struct daemon *d)
 	return 0;
 }
 
-static void on_bell(void *arg, u32 events)
-{
-	struct daemon *d = arg;
-	u64 n;
-
-	/* Only empties it: what it rang about is found by the pollers. */
-	if (read(d->bell[d->role], &n, sizeof(n)) < 0 && errno != EAGAIN)
-		log_err("doorbell: %m");
-}
+/* Woken up, that is all: what it rang about is found by the pollers. Not read: each write is an edge to the loop's poll
+ * request, and 2^64 of them will not come. */
+static void on_bell(void *arg, u32 events) { }
 
 static void on_signal(void *arg, u32 events)
 {
@@ -173,6 +167,7 @@ static int open_loop(struct daemon *d)
 	r = loop_init(&d->loop, sleeping, d->conf.poll_us ? d->conf.poll_us * NSEC_PER_USEC : POLL_NS_DEFAULT);
 	if (r < 0)
 		return r;
+	d->loop.epoch = &d->hdr->epoch;
 	r = loop_add_fd(&d->loop, d->bell[d->role], EPOLLIN, on_bell, d);
 	if (r >= 0)
 		r = loop_add_fd(&d->loop, d->signals, EPOLLIN, on_signal, d);
@@ -248,13 +243,17 @@ void daemon_ring_always(struct daemon *d, enum region_id who)
 
 void daemon_ring(struct daemon *d, enum region_id who)
 {
-	_Atomic u32 *sleeping = d->sleeps[who];
+	u32 sleep;
 
-	/* Pairs with the fence in the loop, between declaring sleep and looking once more: either we see that it
-	 * sleeps, or it sees what we have published. */
+	/* Pairs with the fences in loop_sleep(): between declaring sleep and looking once more, either we see that it
+	 * sleeps, or it sees what we have published; between waking and the next pass, either we see that it is
+	 * awake, or it sees what we have published: so one ring in a sleep is enough. */
 	fence_seq_cst();
-	if (load_relaxed(sleeping))
-		daemon_ring_always(d, who);
+	sleep = load_relaxed(d->sleeps[who]);
+	if (!sleep || sleep == d->rung[who])
+		return;
+	daemon_ring_always(d, who);
+	d->rung[who] = sleep;
 }
 
 int daemon_fd(struct daemon *d, const char *name)

@@ -28,6 +28,7 @@ struct daemon {
 	bool fresh;			/* the own region was empty (first start) */
 	int bell[REGION_IDS];		/* eventfds: own is read, others are rung */
 	_Atomic u32 *sleeps[REGION_IDS];	/* whose doorbell need not be rung: 0 there; tcpd's is pub's */
+	u32 rung[REGION_IDS];		/* the sleep in which we rang it last */
 	int keeper;			/* connection to keepd; -1 while keepd is away */
 	struct pools pools;		/* readers of all; the daemon re-attaches its own as owner */
 	struct keeper_reply given;	/* every descriptor by name: regions, bells, lots, what was parked */

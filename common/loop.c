@@ -41,6 +41,7 @@ int loop_init(struct loop *l, _Atomic u32 *sleeping, u64 poll_ns)
 
 	memset(l, 0, sizeof(*l));
 	l->sleeping = sleeping;
+	l->epoch = &l->own_epoch;
 	l->poll_ns = poll_ns;
 	l->deadline = UINT64_MAX;
 	l->now = clock_ns();
@@ -234,15 +235,21 @@ static int loop_sleep(struct loop *l)
 {
 	int r = 0;
 
+	if (!++*l->epoch)
+		++*l->epoch;	/* 0 says awake */
 	if (l->sleeping)
-		store_relaxed(l->sleeping, 1);
+		store_relaxed(l->sleeping, *l->epoch);
 	/* Pairs with the fence in daemon_ring(), between publishing and looking at `sleeping`: either the
 	 * producer sees that we sleep and rings, or we see in loop_pending() what it has published. */
 	fence_seq_cst();
 	if (!loop_pending(l))
 		r = loop_block(l);
-	if (l->sleeping)
+	if (l->sleeping) {
 		store_relaxed(l->sleeping, 0);
+		/* Pairs with the fence in daemon_ring(), too: who still saw this sleep's number, had rung in it, and so did
+		 * not ring again, has published what the next pass finds. */
+		fence_seq_cst();
+	}
 	return r;
 }
 

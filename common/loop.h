@@ -4,7 +4,8 @@
  * events are still looked at each pass, without a system call when there are none). When nothing has had work for poll_ns
  * (yielding the CPU meanwhile), the loop declares sleep in the region, fences, asks every poller once more
  * (`pending`), and only then blocks in io_uring until a descriptor, the doorbell or the deadline.
- * No wake-up without a sleeper: producers look at region_hdr.sleeping before they ring. */
+ * No wake-up without a sleeper: producers look at region_hdr.sleeping before they ring; it numbers the sleeps, so that
+ * each of them rings once in a sleep, however much it publishes before the sleeper has got the CPU. */
 #ifndef STRATA_LOOP_H
 #define STRATA_LOOP_H
 
@@ -12,7 +13,7 @@
 #include "base.h"
 
 struct loop;
-typedef void (*loop_fd_fn)(void *arg, u32 events);		/* EPOLL* events; stays armed, edge-triggered: drain it */
+typedef void (*loop_fd_fn)(void *arg, u32 events);		/* EPOLL* events; stays armed, edge-triggered: drain it (an eventfd need not be read: each write is an edge) */
 struct loop_fd { int fd; loop_fd_fn fn; void *arg; u32 events, gen; bool used, armed; };
 struct loop_poller {
 	u32 (*poll)(void *arg, u32 budget);	/* does work, returns how much (0: none) */
@@ -26,7 +27,9 @@ struct loop_poller {
 
 struct loop {
 	struct io_uring uring;
-	_Atomic u32 *sleeping;		/* region_hdr.sleeping of this daemon, or NULL */
+	_Atomic u32 *sleeping;		/* region_hdr.sleeping of this daemon, or NULL: 0 awake, else the number of this sleep */
+	u32 *epoch;			/* number of the last sleep: in the region, so that a successor does not use one again */
+	u32 own_epoch;			/* ... or here */
 	u64 now;			/* CLOCK_MONOTONIC ns, refreshed each pass */
 	u64 poll_ns;			/* how long to poll without work before sleeping */
 	u64 deadline;			/* earliest timer; UINT64_MAX none. Pollers lower it each pass with loop_deadline() */

@@ -87,11 +87,31 @@ void op_data_ready(void *ctx, u32 sk)
 
 	if (!has(x, sk))
 		return;
-	struct sockbuf b = view(x, sk);
-	u32 sent = load_relaxed(&b.s->sent);
-	ready_data(&x->far[sk].r, &b);
 	count(x->d.counters, FLOW_RX7_DATA_READY);
-	count_n(x->d.counters, TCP_TOKENS, load_relaxed(&b.s->sent) - sent);
+	if (x->far[sk].news)
+		return;
+	x->far[sk].news = true;
+	if (x->nnews == SK_MAX)
+		fars_tell(x);
+	x->news[x->nnews++] = sk;
+}
+
+/* The end of a pass: readers are told once, of all that it brought. Told at the first segment, a reader on our CPU ran
+ * at once, read that one and slept: a token for two of three segments of a bulk stream; now for one of several. */
+void fars_tell(struct tcpd *x)
+{
+	for (u32 i = 0; i < x->nnews; i++) {
+		u32 sk = x->news[i];
+
+		if (!has(x, sk) || !x->far[sk].news)
+			continue;
+		struct sockbuf b = view(x, sk);
+		u32 sent = load_relaxed(&b.s->sent);
+		x->far[sk].news = false;
+		ready_data(&x->far[sk].r, &b);
+		count_n(x->d.counters, TCP_TOKENS, load_relaxed(&b.s->sent) - sent);
+	}
+	x->nnews = 0;
 }
 
 void op_write_space(void *ctx, u32 sk)

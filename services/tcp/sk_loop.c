@@ -1,7 +1,8 @@
 /* sk_loop.c – one pass of tcpd: everything that may have happened, in the order that wastes least.
  *
  * Completions first (buffers for what follows), sockd's requests, applications' kicks (tx2), segments (rx6), offers,
- * timers, then everything is sent at once (tcp_flush), published, and the neighbours rung. Called by common/loop.c. */
+ * timers, then everything is sent at once (tcp_flush), published, and the neighbours rung; last, readers are told (rx7).
+ * Called by common/loop.c. */
 #include "tcpd.h"
 
 u32 tcpd_poll(void *arg, u32 budget)
@@ -33,6 +34,7 @@ u32 tcpd_poll(void *arg, u32 budget)
 			tcp_lots_compact(x);
 		x->unsent = false;
 	}
+	fars_tell(x);
 	loop_deadline(&x->d.loop, next);
 	return work;
 }
@@ -43,5 +45,5 @@ bool tcpd_pending(void *arg)
 {
 	struct tcpd *x = arg;
 
-	return x->unsent || rings_pending(x) || mbox_pending(x) || kicks_pending(x);
+	return x->unsent || x->nnews || rings_pending(x) || mbox_pending(x) || kicks_pending(x);
 }

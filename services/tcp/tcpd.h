@@ -28,6 +28,7 @@ struct far {			/* soft: found again in the lots */
 	u32 gen;
 	int near;		/* accepted, not offered yet: the application's end; else -1 */
 	u16 lot;		/* where r.far is parked */
+	bool news;		/* in tcpd.news */
 	bool offered;		/* in somebody's receive queue, not claimed yet as far as we know */
 	u64 cookie;
 };
@@ -78,6 +79,8 @@ struct tcpd {
 	u32 ready[SK_MAX];				/* listeners to look at */
 	bool is_ready[SK_MAX];
 	u32 nready;
+	u32 news[SK_MAX];				/* sks whose readers are to be told at the end of the pass */
+	u32 nnews;
 	u64 offer_retry;				/* out of descriptors: next try */
 };
 
@@ -125,6 +128,7 @@ void far_listens(struct tcpd *x, u32 sk);
 void far_unplug(struct tcpd *x, u32 sk);
 void sk_kicked(struct tcpd *x, u32 sk);
 void op_data_ready(void *ctx, u32 sk);
+void fars_tell(struct tcpd *x);			/* what op_data_ready() noted */
 void op_write_space(void *ctx, u32 sk);
 void op_state_change(void *ctx, u32 sk);
 void op_freed(void *ctx, u32 sk);
