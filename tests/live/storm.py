@@ -3,7 +3,7 @@
 # both directions, request-response and new connections. Afterwards: every byte is there exactly once, no program has seen an error,
 # every buffer is back, every ring is empty, new connections work, and no daemon ended by itself.
 # The topology is drawn in stack.py. What is killed when depends on --seed alone.
-import os, random, subprocess, time
+import os, random, signal, subprocess, time
 
 from stack import LAYERS, PEER, STRATA, Failed, Stack, Tap, arguments, sh, wait_for
 
@@ -30,14 +30,29 @@ class Load:
 		return out.strip()
 
 
+def freeze(s, layer, sig):
+	"""Stop or continue what runs as `layer` now."""
+	with s.supervisor.lock:
+		if pid := s.pid(layer):
+			os.kill(pid, sig)
+
+
 def weather(s, kills, gap, rng):
-	"""Deaths of one to three daemons at once, whether they run or are just starting; now and then a lull."""
+	"""Deaths of one to five daemons at once, whether they run or are just starting; now and then a lull, now and then one that
+	stands still in the middle of something while its neighbours die and come back."""
 	left = kills
 	while left > 0:
-		for layer in rng.sample(LAYERS, min(left, rng.choice((1, 1, 1, 2, 3)))):
+		n = min(left, rng.choice((1, 1, 1, 1, 2, 2, 3, 5)))
+		dying, others = (order := rng.sample(LAYERS, len(LAYERS)))[:n], order[n:]
+		frozen = others[0] if others and rng.random() < 0.25 else None
+		if frozen:
+			freeze(s, frozen, signal.SIGSTOP)
+		for layer in dying:
 			s.supervisor.kill(layer)
 			left -= 1
 		time.sleep(rng.uniform(gap / 5, gap) if rng.random() < 0.9 else rng.uniform(0.2, 0.6))
+		if frozen:
+			freeze(s, frozen, signal.SIGCONT)
 
 
 def busy(s):
