@@ -184,11 +184,9 @@ static int park(struct sockd *s, const struct halves *h, const struct arena_hdr 
 
 	m.arena = (struct lot_arena){ hdr->id, use, hdr->uid, app, hdr->rx_size, hdr->tx_size,
 				      hdr->stack_bytes, hdr->client_bytes };
-	int r = lots_put(&s->sock_lots, &m, own, 3, LOTS_MAX);
-	if (r < 0)
-		return r;
-	r = lots_put(&s->tcp_lots, &m, tcp, 3, LOTS_MAX);
-	return r < 0 ? r : 0;
+	int r = lots_error(lots_put(&s->sock_lots, &m, own, 3, LOTS_MAX));
+
+	return r ? r : lots_error(lots_put(&s->tcp_lots, &m, tcp, 3, LOTS_MAX));
 }
 
 static int free_id(struct sockd *s)

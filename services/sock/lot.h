@@ -24,6 +24,8 @@ struct lot_seen { struct lot_msg msg; int fd[LOT_FDS]; u32 nfds; };
 /* Park a message with its descriptors in the first lot that has room, not in `except` (LOTS_MAX: any).
  * Returns the lot's number; -EAGAIN: all are full; -ETOOMANYREFS: RLIMIT_NOFILE descriptors are in flight. */
 int lots_put(struct lots *l, const struct lot_msg *m, const int *fd, u32 nfds, u32 except);
+/* lots_put()'s result as an application may hear it: no room is ENOBUFS, EAGAIN would mean something else to it. */
+static inline int lots_error(int r) { return r >= 0 ? 0 : r == -EAGAIN || r == -ETOOMANYREFS ? -ENOBUFS : r; }
 int lot_rewind(struct lot *l);		/* walk again from the first message */
 /* The next message not walked yet: 1, 0 when there is none. Malformed messages are skipped and counted as dead. */
 int lot_peek(struct lot *l, struct lot_seen *seen);

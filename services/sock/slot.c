@@ -77,8 +77,7 @@ int slot_park(struct sockd *s, u32 sk, int far)
 	struct lot_msg m = { .hdr = { LOT_MAGIC, LOT_FAR, 1 } };
 
 	m.far[0] = (struct lot_far){ .sk = sk, .gen = load_relaxed(&ctl->gen), .cookie = ctl->cookie, .nonce = ctl->nonce };
-	int r = lots_put(&s->tcp_lots, &m, &far, 1, LOTS_MAX);
-	return r < 0 ? r : 0;
+	return lots_error(lots_put(&s->tcp_lots, &m, &far, 1, LOTS_MAX));
 }
 
 static void slot_release(struct sockd *s, u32 sk)

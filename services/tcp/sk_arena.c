@@ -41,6 +41,7 @@ static void unmap(struct tcpd *x, u32 id)
 	for (u32 i = 0; i < ARENA_SLOTS; i++)
 		if (x->far[SK(id, i)].kind)
 			far_drop(x, SK(id, i));
+	tcp_arena_removed(&x->t, id);
 	munmap(m->stack, a->stack_bytes);
 	munmap(m->client, a->client_bytes);
 	*m = (struct arena_map){ 0 };

@@ -244,6 +244,28 @@ void tcp_arena_added(struct tcp_stack *t, u32 arena)
 			requeue_child(t, conn_of(t, sk));
 }
 
+void tcp_arena_removed(struct tcp_stack *t, u32 arena)
+{
+	for (u32 sk = arena * ARENA_SLOTS; sk < (arena + 1) * ARENA_SLOTS; sk++) {
+		struct tcp_conn *c = conn_of(t, sk);
+
+		if (!(c->cf & CF_OPEN))
+			continue;
+		if (phase(c) != TCPP_FREE) {
+			tcp_accept_unqueue(c);
+			tcp_hash_remove(c);
+			tcp_listen_remove(c);
+			tcp_bind_remove(c);
+			timer_cancel(&t->soft->wheel, &c->rtx);
+			timer_cancel(&t->soft->wheel, &c->ack);
+			timer_cancel(&t->soft->wheel, &c->keep);
+			tcp_recs_free(c);
+			store_release(&c->h->phase, TCPP_FREE);
+		}
+		c->cf &= CF_DIRTY | CF_WAIT;	/* it may stand in a list; the next arena of this number brings a new view */
+	}
+}
+
 /* ---- batches ---- */
 
 void tcp_mark_dirty(struct tcp_conn *c, u32 cf)

@@ -56,6 +56,8 @@ int tcp_attach(struct tcp_stack *t);
 void tcp_detach(struct tcp_stack *t);
 /* An arena was mapped (or mapped again after a restart): its sockets may be touched from now on. */
 void tcp_arena_added(struct tcp_stack *t, u32 arena);
+/* An arena is about to be unmapped: nothing of it is touched any more. Sockets in it, if sockd lost it, end without a word. */
+void tcp_arena_removed(struct tcp_stack *t, u32 arena);
 
 /* rx6 tcp_v4_rcv(): one segment (possibly GRO-merged up to 64 KB). data = TCP header on, skb->len bytes, cb = struct ip_cb.
  * Payload is copied out before it returns; `still_ours` is asked after the copy and before rcv_nxt moves (generation check). */

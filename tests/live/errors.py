@@ -157,6 +157,17 @@ def stalled_readers(s, port):
 	s.run('strata', s.traffic, 'recv', PEER, str(port), '--bytes', '50000000', '--check', timeout=30)
 
 
+def flow(s, port):
+	"""`strata flow`: bytes handed to the stack and to programs are counted where they cross."""
+	def step(name):
+		return int(re.search(rf'^{name}\s+\S+\s+(\d+)', s.tool('flow'), re.M).group(1))
+	for name, verb in (('rx8', 'recv'), ('tx2', 'send')):
+		before = step(name)
+		s.run('strata', s.traffic, verb, PEER, str(port), '--bytes', '5000000', timeout=30)
+		if not 5000000 <= (n := step(name) - before) <= 5001000:
+			raise Failed(f'{name} counts {n} of 5000000 bytes')
+
+
 # ---- wrong configuration ----
 
 EX_CONFIG = 78		# sysexits.h: the units do not restart for it
@@ -253,6 +264,7 @@ def main():
 			tap.case('more sockets than the quota', too_many_sockets, s, port)
 			tap.case('a full accept queue', accept_queue, s)
 			tap.case('a hundred stalled readers', stalled_readers, s, port)
+			tap.case('strata flow counts what programs read and write', flow, s, port)
 			tap.case('no daemon ended by itself', s.assert_healthy)
 		config_cases(tap, args)
 	except Failed as e:

@@ -246,7 +246,7 @@ def missing_device():
 		time.sleep(3)
 		if not 1 <= (n := int(show('linkd', 'NRestarts', 'late')) - before) <= 4:
 			raise Failed(f'{n} restarts in 3 s')
-		sh('ip', 'link', 'add', 'late0', 'type', 'dummy')
+		sh('ip', 'link', 'add', 'late0', 'type', 'veth', 'peer', 'name', 'late1')
 		sh('ip', 'link', 'set', 'late0', 'up')
 		wait_for('linkd', lambda: show('linkd', 'ActiveState', 'late') == 'active', 5)
 	finally:
