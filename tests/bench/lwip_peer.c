@@ -6,7 +6,8 @@
  * thread: poll the TAP, ethernet_input(), callbacks of the raw API, the timers. The library's own TAP driver makes the interface
  * itself and reads into pbufs of one MTU; this one takes a TAP that exists, 10.9.0.2 on it, and reads frames as large as the
  * kernel's TSO hands them over (virtio-net header), straight into one pbuf. The kernel leaves their checksum to the device, so
- * for these lwIP's check is answered without looking (ip_chksum_pseudo below). The peer is `traffic serve` and `traffic one`. */
+ * for these lwIP's check is answered without looking (ip_chksum_pseudo below). As the raw API has it, `recv` counts the data where it
+ * arrived and copies nothing to a buffer of its own. The peer is `traffic serve` and `traffic one`. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
