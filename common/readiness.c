@@ -160,6 +160,8 @@ void ready_kick(struct ready *r, const struct sockbuf *b)
 			assume_armed(b);
 		if (readable(b))
 			token(r, b, false);
+		else if ((load_relaxed(&b->c->shut) & SKC_SHUT_RD) && !in_flight(r))
+			token(r, b, true);	/* reading gives the end from now on: IN, and who waits is woken */
 	}
 	tell_fin(r, b);
 	ready_space(r, b);

@@ -52,6 +52,21 @@ static int claim(struct sock *s, int conn, const struct accept_offer *o, u32 opt
 	return 0;
 }
 
+/* Like every other option, these are inherited from the listener. */
+static void take_timeouts(int listener, int conn, struct sock *n)
+{
+	static const int names[] = { SO_RCVTIMEO, SO_SNDTIMEO };
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		u64 value[2];
+		u32 len = sizeof(value);
+
+		if (sys_getsockopt(listener, SOL_SOCKET, names[i], value, &len) == 0)
+			sys_setsockopt(conn, SOL_SOCKET, names[i], value, len);
+	}
+	n->timeouts = true;
+}
+
 int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int flags)
 {
 	struct accept_offer o;
@@ -59,6 +74,8 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 	int conn, e, small = 0;
 	long probe;
 
+	if ((a && bad_pointer(a)) || (a && bad_pointer(len)))
+		return -EFAULT;
 	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
 		return -EINVAL;
 	if (load_acquire(&s->life) != SOCK_LIVE || load_acquire(&s->b.s->state) != SKS_LISTEN)
@@ -69,6 +86,8 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 			return (int)probe;
 		sys_close((int)probe);
 		conn = receive_offer(fd, &o, flags);
+		if (conn == -ECONNABORTED && load_acquire(&s->b.s->state) != SKS_LISTEN)
+			return -EINVAL;	/* shut down while we waited */
 		if (conn == -ECONNABORTED)
 			continue;
 		if (conn < 0)
@@ -78,7 +97,7 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 		if (n) {
 			n->v6 = s->v6;
 			n->cookie = fd_cookie(conn);
-			e = claim(n, conn, &o, load_relaxed(&s->b.c->opts) & SKC_NODELAY);
+			e = claim(n, conn, &o, load_relaxed(&s->b.c->opts) & (SKC_NODELAY | SKC_CORK));
 			if (!e)
 				e = table_set(conn, n);
 			sock_put(n);
@@ -91,6 +110,8 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 			return e;
 	}
 	sys_setsockopt(conn, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	if (s->timeouts)
+		take_timeouts(fd, conn, n);
 	if (flags & SOCK_NONBLOCK)
 		sys_fcntl(conn, F_SETFL, O_RDWR | O_NONBLOCK);
 	if (a && len)

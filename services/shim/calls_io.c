@@ -63,6 +63,8 @@ EXPORT ssize_t read(int fd, void *buf, size_t n)
 	struct iovec v = { buf, n };
 	ssize_t r;
 
+	if (!n && ours(fd))
+		return 0;		/* recv() would look, and may wait */
 	return io_read(fd, &v, 1, 0, &r) ? r : real.read(fd, buf, n);
 }
 
@@ -86,6 +88,8 @@ EXPORT ssize_t readv(int fd, const struct iovec *v, int n)
 {
 	ssize_t r;
 
+	if (n == 0 && ours(fd))
+		return 0;
 	return io_read(fd, v, n, 0, &r) ? r : real.readv(fd, v, n);
 }
 

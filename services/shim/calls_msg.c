@@ -61,7 +61,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	int saved;
 	ssize_t r;
 
-	if (!m || !io_read(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r)) {
+	if (bad_pointer(m) || !io_read(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r)) {
 		real_need();
 		r = real.recvmsg(fd, m, flags);
 		saved = errno;
@@ -120,7 +120,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	ssize_t r;
 
-	if (m && io_write(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r))
+	if (!bad_pointer(m) && io_write(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r))
 		return r;
 	real_need();
 	return real.sendmsg(fd, m, flags);

@@ -19,8 +19,10 @@ static void correct(struct pollfd *p)
 	if (!s)
 		return;
 	if (load_acquire(&s->life) == SOCK_LIVE) {
-		if (stream_error(&s->b, false))
-			p->revents |= POLLERR | (p->events & IN_BITS);
+		if (stream_error(&s->b, false))		/* a pair cannot say HUP and take it back: a failed connect may be repeated */
+			p->revents |= POLLERR | POLLHUP | (p->events & (IN_BITS | POLLRDHUP));
+		else if (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD)
+			p->revents |= p->events & POLLRDHUP;
 		else if ((p->revents & IN_BITS) && !(p->revents & (POLLRDHUP | POLLHUP | POLLERR)) && stream_spurious(s, p->fd))
 			p->revents &= (short)~IN_BITS;
 	}

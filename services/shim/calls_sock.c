@@ -62,12 +62,12 @@ EXPORT int shutdown(int fd, int how)
 
 EXPORT int getsockname(int fd, struct sockaddr *a, socklen_t *len)
 {
-	SOCKET_CALL(fd, sock_name(s, a, len, false), errno_of(sys(SYS_getsockname, fd, a, len)));
+	SOCKET_CALL(fd, sock_name(s, fd, a, len, false), errno_of(sys(SYS_getsockname, fd, a, len)));
 }
 
 EXPORT int getpeername(int fd, struct sockaddr *a, socklen_t *len)
 {
-	SOCKET_CALL(fd, sock_name(s, a, len, true), errno_of(sys(SYS_getpeername, fd, a, len)));
+	SOCKET_CALL(fd, sock_name(s, fd, a, len, true), errno_of(sys(SYS_getpeername, fd, a, len)));
 }
 
 EXPORT int getsockopt(int fd, int level, int name, void *val, socklen_t *len)

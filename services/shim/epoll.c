@@ -231,8 +231,10 @@ static bool correct(int epfd, struct epoll_event *e)
 	if (!s)
 		return true;
 	live = s->id == f.id && load_acquire(&s->life) == SOCK_LIVE;
-	if (live && (e->events & EPOLLHUP) && stream_error(&s->b, false))
-		e->events |= EPOLLERR;
+	if (live && stream_error(&s->b, false))
+		e->events |= EPOLLERR | EPOLLHUP | (f.events & EPOLLRDHUP);
+	else if (live && (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD))
+		e->events |= f.events & EPOLLRDHUP;
 	else if (live && !(e->events & END_BITS) && stream_spurious(s, f.fd))
 		e->events &= ~IN_BITS;
 	sock_put(s);
@@ -250,7 +252,7 @@ int epoll_sift(int epfd, struct epoll_event *ev, int n)
 	if (EPOLL_MUTANT == 1)
 		return n;
 	for (int i = 0; i < n; i++) {
-		if ((ev[i].events & (IN_BITS | EPOLLHUP)) && !correct(epfd, &ev[i]))
+		if (!correct(epfd, &ev[i]))
 			continue;
 		if (left != i)
 			ev[left] = ev[i];

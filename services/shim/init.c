@@ -6,8 +6,16 @@
 #include "services/shim/shim.h"
 #include "services/shim/stream.h"
 
+bool shim_forked;
+
+static void parent(void)
+{
+	shim_forked = true;
+}
+
 static void child(void)
 {
+	shim_forked = true;
 	table_init();
 	wlock_forked();
 	rpc_forked();
@@ -23,5 +31,5 @@ __attribute__((constructor)) void shim_init(void)
 	table_init();
 	rpc_init();
 	kernel_init();
-	pthread_atfork(NULL, NULL, child);
+	pthread_atfork(NULL, parent, child);
 }

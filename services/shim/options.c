@@ -51,7 +51,7 @@ static const struct opt_def defs[] = {
 	{ T, TCP_DEFER_ACCEPT, OPT_TCPD, 4, 0, 0 }, { T, TCP_WINDOW_CLAMP, OPT_TCPD, 4, 0, 0 },
 	{ T, TCP_INFO, OPT_TCPD, 0, 0, 0 }, { T, TCP_CONGESTION, OPT_TCPD, 0, 0, 0 },
 	{ T, TCP_USER_TIMEOUT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN, OPT_HERE, 4, 0, 0 },
-	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, -1 }, { T, TCP_FASTOPEN_CONNECT, OPT_HERE, 4, 0, 0 },
+	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN_CONNECT, OPT_HERE, 4, 0, 0 },
 	{ I, IP_TOS, OPT_TCPD, 4, 0, 0 }, { I, IP_TTL, OPT_TCPD, 4, 0, 64 },
 	{ I, IP_MTU_DISCOVER, OPT_TCPD, 4, 0, 1 }, { I, IP_MTU, OPT_TCPD, 4, 0, 0 },
 	{ I, IP_RECVERR, OPT_HERE, 4, 0, 0 }, { I, IP_FREEBIND, OPT_HERE, 4, 0, 0 },
@@ -133,6 +133,34 @@ static int set_here(struct sock *s, const struct opt_def *d, const void *val, u3
 	return remember(s, d, val, len);
 }
 
+/* What Linux would not take, whether the socket has reached tcpd yet or not. 0 or -errno. */
+static int refuse(const struct sock *s, const struct opt_def *d, int value, const void *val, u32 len)
+{
+	static const struct { int level, name, least, most; } range[] = {
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 1, 32767 }, { IPPROTO_TCP, TCP_KEEPINTVL, 1, 32767 }, { IPPROTO_TCP, TCP_KEEPCNT, 1, 127 },
+		{ IPPROTO_TCP, TCP_SYNCNT, 1, 127 }, { IPPROTO_TCP, TCP_USER_TIMEOUT, 0, INT32_MAX },
+		{ IPPROTO_TCP, TCP_MAXSEG, 88, 32767 }, { IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 0, 1 },
+		{ IPPROTO_IP, IP_TTL, 1, 255 }, { IPPROTO_IP, IP_MTU_DISCOVER, 0, 5 },
+	};
+	bool fresh = load_relaxed(&((struct sock *)s)->life) != SOCK_LIVE || load_acquire(&s->b.s->state) == SKS_FRESH;
+
+	for (u32 i = 0; i < ARRAY_SIZE(range); i++) {
+		bool unset = d->level == IPPROTO_TCP ? d->name == TCP_MAXSEG && !value : d->name == IP_TTL && value == -1;
+
+		if (range[i].level == d->level && range[i].name == d->name && !unset &&
+		    (value < range[i].least || value > range[i].most))
+			return -EINVAL;
+	}
+	if (d->level == IPPROTO_TCP && d->name == TCP_CONGESTION && !(len >= 4 && !memcmp(val, "reno", 4)) &&
+	    !(len >= 5 && !memcmp(val, "cubic", 5)))
+		return -ENOENT;
+	if (!fresh && d->level == IPPROTO_TCP && d->name == TCP_FASTOPEN_CONNECT)
+		return -EINVAL;
+	if ((!fresh || s->bound) && d->level == IPPROTO_IPV6 && d->name == IPV6_V6ONLY)
+		return -EINVAL;
+	return 0;
+}
+
 int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct rpc r = { .op = OP(SETSOCKOPT), .level = level, .name = name, .value = val, .len = len };
@@ -143,14 +171,18 @@ int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val
 		return -ENOPROTOOPT;
 	if (len < d->len)
 		return -EINVAL;
-	if (!val)
+	if (bad_pointer(val))
 		return -EFAULT;
 	if (len >= sizeof(value))
 		memcpy(&value, val, sizeof(value));
+	e = refuse(s, d, value, val, len);
+	if (e)
+		return e;
 	switch (d->kind) {
 	case OPT_WORD:
 		return set_word(s, d, value);
 	case OPT_PAIR:
+		s->timeouts = true;
 		return (int)sys_setsockopt(fd, level, name, val, len);
 	case OPT_HERE:
 		return set_here(s, d, val, len);
@@ -199,11 +231,21 @@ static int read_only(struct sock *s, const struct opt_def *d, void *val, socklen
 static int from_memory(struct sock *s, const struct opt_def *d, void *val, socklen_t *len)
 {
 	struct sock_opt *o = remembered(s, d->level, d->name);
-	u8 zero[OPT_LEN] = { 0 };
+	u8 zero[SOCK_OPT_MAX] = { 0 };
+	char name[16] = "cubic";
 	int value = d->def;
 
-	if (d->level == IPPROTO_TCP && d->name == TCP_CONGESTION && !o)
-		return copy_out("cubic\0\0\0\0\0\0\0\0\0\0", 16, val, len);
+	if (d->level == IPPROTO_TCP && d->name == TCP_CONGESTION) {
+		if (o)
+			memcpy(strncpy(name, "", sizeof(name)), o->value, MIN(o->len, 15u));
+		return copy_out(name, sizeof(name), val, len);
+	}
+	if (d->level == IPPROTO_TCP && d->name == TCP_INFO) {
+		zero[0] = TCP_CLOSE;
+		return copy_out(zero, sizeof(zero), val, len);
+	}
+	if (d->level == IPPROTO_IP && d->name == IP_MTU)
+		return -ENOTCONN;
 	if (d->len != 4)
 		return copy_out(o ? o->value : zero, o ? o->len : d->len ? d->len : OPT_LEN, val, len);
 	if (o)
@@ -223,8 +265,9 @@ int sock_getsockopt(struct sock *s, int fd, int level, int name, void *val, sock
 	int value, e;
 
 	if (!d)
-		return -ENOPROTOOPT;
-	if (!val || !len)
+		return level == SOL_SOCKET || level == IPPROTO_TCP || level == IPPROTO_IP || level == IPPROTO_IPV6 ? -ENOPROTOOPT :
+														     -EOPNOTSUPP;
+	if (bad_pointer(val) || bad_pointer(len))
 		return -EFAULT;
 	if ((int)*len < 0)
 		return -EINVAL;
@@ -252,6 +295,8 @@ int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg)
 {
 	bool live = load_acquire(&s->life) == SOCK_LIVE;
 
+	if ((req == FIONREAD || req == SIOCOUTQ || req == SIOCATMARK) && bad_pointer(arg))
+		return -EFAULT;
 	switch (req) {
 	case FIONREAD:
 		if (live && load_acquire(&s->b.s->state) == SKS_LISTEN)

@@ -26,27 +26,45 @@ static ssize_t fresh_recvmsg(struct sock *s, int fd, const struct iovec *v, int 
 static const struct proto_ops inet_fresh_ops = { .sendmsg = fresh_sendmsg, .recvmsg = fresh_recvmsg };
 static const struct proto_ops inet_stream_ops = { .sendmsg = tcp_sendmsg, .recvmsg = tcp_recvmsg };
 
-static const struct proto_ops *ops_of(struct sock *s)
+/* 0 or -errno. */
+static int bad_vector(const struct iovec *v, int n)
 {
+	if (n < 0 || n > IOV_LIMIT)
+		return -EINVAL;
+	if (n && bad_pointer(v))
+		return -EFAULT;
+	for (int i = 0; i < n; i++)
+		if (v[i].iov_len && bad_pointer(v[i].iov_base))
+			return -EFAULT;
+	return 0;
+}
+
+static const struct proto_ops *ops_of(struct sock *s, int fd)
+{
+	sock_look_elsewhere(s, fd);
 	return load_acquire(&s->life) == SOCK_LIVE ? &inet_stream_ops : &inet_fresh_ops;
 }
 
 ssize_t sock_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
-	if (n < 0 || n > IOV_LIMIT)
-		return -EINVAL;
+	int r = bad_vector(v, n);
+
+	if (r)
+		return r;
 	if (flags & MSG_OOB)
 		return -EOPNOTSUPP;	/* urgent data is not sent */
-	return ops_of(s)->sendmsg(s, fd, v, n, flags);
+	return ops_of(s, fd)->sendmsg(s, fd, v, n, flags);
 }
 
 ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
-	if (n < 0 || n > IOV_LIMIT)
-		return -EINVAL;
+	int r = bad_vector(v, n);
+
+	if (r)
+		return r;
 	if (flags & MSG_ERRQUEUE)
 		return -EAGAIN;
 	if (flags & MSG_OOB)
 		return -EINVAL;		/* urgent data is read in line */
-	return ops_of(s)->recvmsg(s, fd, v, n, flags);
+	return ops_of(s, fd)->recvmsg(s, fd, v, n, flags);
 }

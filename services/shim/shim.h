@@ -32,7 +32,7 @@
 #pragma GCC visibility push(hidden)
 
 #define SHIM_HIGH_FD 800	/* the shim's own descriptors live from here up, out of the application's way */
-#define OPTS_MAX 16		/* options remembered before a socket is materialised */
+#define OPTS_MAX 44		/* options remembered before a socket is materialised */
 #define OPT_LEN 32
 #define REGS_MAX 4		/* epoll registrations remembered before that */
 
@@ -56,6 +56,8 @@ struct sock {
 	int pid;		/* LOCAL: the process that made it */
 	u64 cookie;		/* SO_COOKIE of the application's descriptor */
 	bool v6, v6only, bound;
+	bool in_progress;	/* connect() said EINPROGRESS and has not said yet how it went */
+	bool timeouts;		/* SO_RCVTIMEO or SO_SNDTIMEO was set: accepted connections get them too */
 	be32 baddr; be16 bport;	/* bound to, as asked */
 	u32 lowat;		/* SO_RCVLOWAT, 0: not set */
 	u32 words;		/* LOCAL: SKC_* bits set before there was a word for them */
@@ -76,6 +78,7 @@ void table_drop_range(u32 lo, u32 hi);
 int table_next(const struct sock *s, int from);	/* the first descriptor of s from `from` on, or -1 */
 int own_next(int from);				/* the shim's own descriptors, the same way */
 bool table_mine(void);				/* false in a vfork child: the table is the parent's */
+extern bool shim_forked;			/* this process has, or is, a child: descriptors may be shared */
 void table_init(void);				/* also in the child of a fork */
 void lock_take(_Atomic u32 *l);
 void lock_drop(_Atomic u32 *l);
@@ -120,9 +123,10 @@ int sock_bind(struct sock *s, int fd, const struct sockaddr *a, socklen_t len);
 int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len);
 int sock_listen(struct sock *s, int fd, int backlog);
 int sock_shutdown(struct sock *s, int fd, int how);
-int sock_name(struct sock *s, struct sockaddr *a, socklen_t *len, bool peer);
+int sock_name(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, bool peer);
 void sock_address(const struct sock *s, be32 addr, be16 port, struct sockaddr *a, socklen_t *len);
 int sock_materialise(struct sock *s, int fd);
+void sock_look_elsewhere(struct sock *s, int fd);	/* LOCAL here: has a process that shares the descriptor made it LIVE? */
 int sock_call(struct sock *s, int fd, struct rpc *r);	/* a request about s, materialised if need be */
 void sock_words_reset(struct sock *s, u32 opts);
 void sock_live(struct sock *s, u32 sk, u32 gen);
@@ -143,6 +147,12 @@ void kernel_init(void);
 void kernel_note(int what);			/* strata run -v: one line per kind of bypass */
 enum { BYPASS_DGRAM, BYPASS_V6, BYPASS_ADDR, BYPASS_OTHER, BYPASS_KINDS };
 void shim_init(void);
+
+/* Pointers that are certainly none. Others that are wrong are the application's SIGSEGV, not its EFAULT. */
+static inline bool bad_pointer(const void *p)
+{
+	return (uintptr_t)p < PAGE || (uintptr_t)p >> 56;
+}
 
 static inline int errno_of(long r)		/* -errno -> errno and -1 */
 {

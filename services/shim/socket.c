@@ -11,6 +11,8 @@
 
 #define OP(name) STRATA__SOCK__REQUEST__OP__##name
 
+#define SIN6_SHORTEST 24u	/* RFC 2133, 3.3: without sin6_scope_id */
+
 static const u8 mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
 
 int sock_create(int domain, int type)
@@ -50,8 +52,10 @@ int sock_create(int domain, int type)
 /* An address as Strata uses it. 0; -EAFNOSUPPORT, -EINVAL; 1: this one is the kernel's to serve. */
 static int address_in(const struct sock *s, const struct sockaddr *a, socklen_t len, bool binding, be32 *addr, be16 *port)
 {
-	if (len < (socklen_t)sizeof(sa_family_t))
+	if (len < (socklen_t)sizeof(sa_family_t) || (s->v6 && len < SIN6_SHORTEST))
 		return -EINVAL;
+	if (bad_pointer(a))
+		return -EFAULT;
 	if (a->sa_family == AF_INET && (!s->v6 || !binding)) {
 		const struct sockaddr_in *in = (const void *)a;
 
@@ -65,8 +69,6 @@ static int address_in(const struct sock *s, const struct sockaddr *a, socklen_t 
 		const struct sockaddr_in6 *in6 = (const void *)a;
 		static const u8 any[16];
 
-		if (len < 24)		/* SIN6_LEN_RFC2133 */
-			return -EINVAL;
 		*port = (be16){ in6->sin6_port };
 		*addr = (be32){ 0 };
 		if (s->v6only)
@@ -113,13 +115,22 @@ void sock_words_reset(struct sock *s, u32 opts)
 	store_release(&c->opts, opts | (s->v6 ? SKC_V6 : 0));
 }
 
+static void far_gone(struct sock *s)
+{
+	if (s->far < 0)
+		return;
+	fd_own(s->far, false);
+	sys_close(s->far);
+	s->far = -1;
+}
+
 /* Another process that shares the descriptor may have materialised the socket: a fork before connect. */
 static int known_elsewhere(struct sock *s, int fd)
 {
 	struct rpc r = { .op = OP(ATTACH), .fds = { fd }, .nfds = 1 };
 	int e;
 
-	if (s->pid == sys_getpid())
+	if (!shim_forked)
 		return -ENOENT;
 	e = rpc_call(&r);
 	if (e || !r.ret_has_sk)
@@ -127,7 +138,18 @@ static int known_elsewhere(struct sock *s, int fd)
 	if (!arena_find(SK_ARENA(r.ret_sk)))
 		return -ENOMEM;
 	sock_live(s, r.ret_sk, r.ret_gen);
+	far_gone(s);
 	return 0;
+}
+
+void sock_look_elsewhere(struct sock *s, int fd)
+{
+	if (!shim_forked || load_acquire(&s->life) == SOCK_LIVE)
+		return;
+	lock_take(&s->lock);
+	if (load_acquire(&s->life) != SOCK_LIVE)
+		known_elsewhere(s, fd);
+	lock_drop(&s->lock);
 }
 
 /* LOCAL to LIVE. The words are reset before any request lets tcpd look at them. */
@@ -153,9 +175,7 @@ int sock_materialise(struct sock *s, int fd)
 	sock_live(s, r.ret_sk, r.ret_gen);
 	sock_words_reset(s, s->words);
 	store_relaxed(&s->b.c->rcvlowat, s->lowat);
-	fd_own(s->far, false);
-	sys_close(s->far);
-	s->far = -1;
+	far_gone(s);
 out:
 	lock_drop(&s->lock);
 	return e;
@@ -234,7 +254,9 @@ static int connect_busy(struct sock *s, int fd)
 	case SKS_CONNECTED:
 	case SKS_CLOSED:
 	case SKS_LISTEN:
-		return -EISCONN;
+		e = s->in_progress && load_acquire(&s->b.s->state) == SKS_CONNECTED ? 0 : -EISCONN;
+		s->in_progress = false;
+		return e;
 	case SKS_CONNECTING:
 		return stream_nonblocking(fd, 0) ? -EALREADY : connect_wait(s, fd);
 	case SKS_FAILED:
@@ -246,6 +268,14 @@ static int connect_busy(struct sock *s, int fd)
 	}
 }
 
+/* As new: what the connection left in the words and in the pair is no more. */
+static void disconnected(struct sock *s, int fd)
+{
+	stream_drain(s, fd);
+	store_relaxed(&s->b.c->shut, 0);
+	store_relaxed(&s->b.c->fin_at, 0);
+}
+
 int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
 {
 	struct rpc r = { .op = OP(CONNECT), .has_addr = true }, off = { .op = OP(DISCONNECT) };
@@ -253,8 +283,14 @@ int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len
 	be16 port;
 	int e;
 
-	if (len >= (socklen_t)sizeof(sa_family_t) && a->sa_family == AF_UNSPEC)
-		return live ? call(s, fd, &off) : 0;
+	if (len >= (socklen_t)sizeof(sa_family_t) && bad_pointer(a))
+		return -EFAULT;
+	if (len >= (socklen_t)sizeof(sa_family_t) && a->sa_family == AF_UNSPEC) {
+		e = live ? call(s, fd, &off) : 0;
+		if (live && !e)
+			disconnected(s, fd);
+		return e;
+	}
 	e = address_in(s, a, len, false, &r.addr, &port);
 	if (e < 0)
 		return e;
@@ -275,14 +311,24 @@ int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len
 		return e;
 	stream_plug(s, fd, 0);	/* no OUT until it is decided; tcpd reads it away then */
 	e = call(s, fd, &r);
+	if (!e && stream_nonblocking(fd, 0)) {	/* however fast it went: programs expect it so */
+		s->in_progress = true;
+		return -EINPROGRESS;
+	}
 	return e ? e : connect_wait(s, fd);
 }
 
 int sock_listen(struct sock *s, int fd, int backlog)
 {
 	struct rpc r = { .op = OP(LISTEN), .arg = backlog };
+	int e;
 
-	return call(s, fd, &r);
+	if (load_acquire(&s->life) == SOCK_LIVE && load_acquire(&s->b.s->state) == SKS_FRESH)
+		stream_drain(s, fd);	/* left from an earlier life as a listener; offers must not be glued to it */
+	e = call(s, fd, &r);
+	if (!e)
+		stream_plug(s, fd, 0);	/* a listener shows no OUT */
+	return e;
 }
 
 /* RFC 9293 3.10.4 CLOSE, one direction: the FIN's offset is where the bytes written so far end. */
@@ -306,12 +352,15 @@ int sock_shutdown(struct sock *s, int fd, int how)
 
 	if (how < SHUT_RD || how > SHUT_RDWR)
 		return -EINVAL;
+	sock_look_elsewhere(s, fd);
 	if (load_acquire(&s->life) != SOCK_LIVE)
 		return -ENOTCONN;
 	switch (load_acquire(&s->b.s->state)) {
 	case SKS_CONNECTED:
-		if (how != SHUT_WR)
+		if (how != SHUT_WR) {	/* readers wake, poll says IN; data still arrives, as in TCP */
 			atomic_fetch_or(&s->b.c->shut, SKC_SHUT_RD);
+			arena_kick(s->sk);
+		}
 		return how == SHUT_RD ? 0 : shutdown_write(s);
 	case SKS_CONNECTING:
 	case SKS_LISTEN:
@@ -321,9 +370,16 @@ int sock_shutdown(struct sock *s, int fd, int how)
 	}
 }
 
-int sock_name(struct sock *s, struct sockaddr *a, socklen_t *len, bool peer)
+int sock_name(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, bool peer)
 {
-	bool live = load_acquire(&s->life) == SOCK_LIVE;
+	bool live;
+
+	if (bad_pointer(a) || bad_pointer(len))
+		return -EFAULT;
+	if ((int)*len < 0)
+		return -EINVAL;
+	sock_look_elsewhere(s, fd);
+	live = load_acquire(&s->life) == SOCK_LIVE;
 
 	if (peer && (!live || load_acquire(&s->b.s->state) != SKS_CONNECTED))
 		return -ENOTCONN;

@@ -72,8 +72,8 @@ EXPORT ssize_t strata_writev(int fd, const struct iovec *v, int n)
 	ON_SOCKET(fd, sock_sendmsg(s, fd, v, n, 0));
 }
 
-EXPORT int strata_getsockname(int fd, struct sockaddr *a, socklen_t *len) { ON_SOCKET(fd, sock_name(s, a, len, false)); }
-EXPORT int strata_getpeername(int fd, struct sockaddr *a, socklen_t *len) { ON_SOCKET(fd, sock_name(s, a, len, true)); }
+EXPORT int strata_getsockname(int fd, struct sockaddr *a, socklen_t *len) { ON_SOCKET(fd, sock_name(s, fd, a, len, false)); }
+EXPORT int strata_getpeername(int fd, struct sockaddr *a, socklen_t *len) { ON_SOCKET(fd, sock_name(s, fd, a, len, true)); }
 EXPORT int strata_getsockopt(int fd, int level, int name, void *val, socklen_t *len)
 {
 	ON_SOCKET(fd, sock_getsockopt(s, fd, level, name, val, len));

@@ -13,6 +13,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #ifndef STREAM_MUTANT
 #define STREAM_MUTANT 0		/* 1: tokens are counted, not asked for; 2: no second look after arming; 3: no plug */
@@ -71,6 +72,8 @@ bool stream_ended(const struct sockbuf *b)
 {
 	u64 fin = load_acquire(&b->s->fin);
 
+	if (load_relaxed(&b->c->shut) & SKC_SHUT_RD)
+		return true;		/* the token that tells it stays */
 	return load_acquire(&b->s->state) == SKS_CLOSED || (fin && load_acquire(&b->s->rx_head) + 1 >= fin);
 }
 
@@ -244,7 +247,7 @@ static int wait_in(struct sock *s, int fd)
 	if (drained < 0)
 		return drained;
 	arm(s);
-	if (stream_readable(&s->b)) {
+	if (stream_readable(&s->b) || (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD)) {
 		if (drained)
 			arena_kick(s->sk);	/* others may have been waiting for the tokens we took */
 		return 0;
@@ -257,6 +260,26 @@ static int wait_in(struct sock *s, int fd)
 	return 0;
 }
 
+/* MSG_PEEK | MSG_WAITALL: until so much is there that it can be seen at once. The tokens must stay for others, so this
+ * looks again and again. false: it will not come, or a signal, or SO_RCVTIMEO. */
+static bool peek_more(struct sock *s, int fd, u64 enough, int flags)
+{
+	struct timespec nap = { 0, 500000 };
+	struct { s64 sec, usec; } timeo = { 0, 0 };
+	u32 len = sizeof(timeo);
+	u64 naps = 0, most;
+
+	if (!(flags & MSG_WAITALL) || stream_nonblocking(fd, flags))
+		return false;
+	sys_getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeo, &len);
+	most = (u64)(timeo.sec * 1000000 + timeo.usec) / 500;
+	while (stream_readable(&s->b) < enough) {
+		if (nothing(s) != 1 || (most && naps++ >= most) || sys(SYS_nanosleep, &nap, 0) < 0)
+			return false;
+	}
+	return true;
+}
+
 ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
 	size_t want = iov_total(v, n), got = 0, enough = load_relaxed(&s->b.c->rcvlowat);
@@ -264,15 +287,20 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 
 	if (!enough)
 		enough = 1;
-	if (enough > want || (flags & MSG_WAITALL))
+	if ((enough > want || (flags & MSG_WAITALL)) && want)
 		enough = want;
-	if (!want)
-		return 0;
+	if (flags & MSG_PEEK)
+		enough = MIN(enough, (size_t)s->b.rx_size);
 	for (;;) {
-		size_t l = take(s, fd, v, got, want - got, flags);
+		size_t l = want ? take(s, fd, v, got, want - got, flags) : 0;
 
-		if ((flags & MSG_PEEK) && l)
-			return (ssize_t)l;
+		if (!want && stream_readable(&s->b))
+			return 0;
+		if ((flags & MSG_PEEK) && l) {
+			if (l >= enough || !peek_more(s, fd, enough, flags))
+				return (ssize_t)l;
+			continue;
+		}
 		got += l;
 		if (got >= enough)
 			return (ssize_t)got;

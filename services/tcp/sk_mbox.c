@@ -4,6 +4,8 @@
  * is such that the second time changes nothing. Called by sk_loop.c. */
 #include "tcpd.h"
 
+#include <sys/socket.h>
+
 int mbox_attach(struct tcpd *x)
 {
 	struct sock_shm *o = x->d.sock;
@@ -47,10 +49,20 @@ static int bind_again(struct tcpd *x, u32 sk, const struct sk_ctl *q, int r)
 	return r;
 }
 
+/* The listener was shut down: who waits in accept() gets a byte that is no offer, and looks at the state. */
+static void wake_acceptors(struct tcpd *x, u32 sk)
+{
+	static const u8 bytes[64];
+
+	if (x->far[sk].kind && load_relaxed(&x->d.tcp->t.sk[sk].phase) != TCPP_LISTEN)
+		send(x->far[sk].r.far, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static int carry_out(struct tcpd *x, u32 sk, const struct sk_ctl *q, u32 seq, struct sk_ans *ans)
 {
 	struct tcp_stack *t = &x->t;
 	u32 len = MIN(q->optlen, SOCK_OPT_MAX);
+	bool listens;
 	int r;
 
 	ans->len = 0;
@@ -72,7 +84,11 @@ static int carry_out(struct tcpd *x, u32 sk, const struct sk_ctl *q, u32 seq, st
 			far_listens(x, sk);
 		return r;
 	case SKOP_SHUTDOWN:
-		return tcp_shutdown(t, sk, q->arg);
+		listens = load_relaxed(&x->d.tcp->t.sk[sk].phase) == TCPP_LISTEN;
+		r = tcp_shutdown(t, sk, q->arg);
+		if (!r && listens)
+			wake_acceptors(x, sk);
+		return r;
 	case SKOP_SETSOCKOPT:
 		return tcp_setsockopt(t, sk, q->level, q->optname, q->optval, len);
 	case SKOP_GETSOCKOPT:

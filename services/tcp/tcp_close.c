@@ -225,7 +225,7 @@ void tcp_done(struct tcp_conn *c, int err)
 	timer_cancel(&t->soft->wheel, &c->ack);
 	timer_cancel(&t->soft->wheel, &c->keep);
 	tcp_recs_free(c);
-	c->cf &= CF_OPEN | CF_BOUND | CF_DIRTY | CF_WAIT;
+	c->cf &= CF_OPEN | CF_BOUND | CF_DIRTY | CF_WAIT | CF_QUIET;
 	if (was == TCPP_SYNC && err)
 		count(t->counters, TCP_ESTAB_RESETS);
 	else if (was != TCPP_SYNC && err)
@@ -247,7 +247,8 @@ void tcp_done(struct tcp_conn *c, int err)
 			c->h->tuple.laddr = (be32){ 0 };
 	}
 	tcp_store_state(c, was == TCPP_SYNC ? SKS_CLOSED : SKS_FAILED, err);
-	t->ops->state_change(t->ctx, c->sk);
+	if (!(c->cf & CF_QUIET))
+		t->ops->state_change(t->ctx, c->sk);
 }
 
 /* RFC 9293 3.10.7.4: a valid RST. ECONNREFUSED for an open, EPIPE after the peer's FIN, else ECONNRESET, as Linux. */

@@ -187,6 +187,8 @@ static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, stru
 	h->cong = l->h->cong;
 	h->mtu_disc = l->h->mtu_disc;
 	h->window_clamp = l->h->window_clamp;
+	h->rcvbuf = l->h->rcvbuf;
+	h->sndbuf = l->h->sndbuf;
 	h->notsent_lowat = l->h->notsent_lowat;
 	memcpy(h->bound_dev, l->h->bound_dev, sizeof(h->bound_dev));
 	h->tuple = r->tuple;

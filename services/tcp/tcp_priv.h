@@ -73,7 +73,8 @@ struct tcp_seg {
 
 enum { CF_DIRTY = 1, CF_XMIT = 2, CF_ACK_NOW = 4, CF_ACK_SCHED = 8, CF_WINDOW = 16, CF_WAIT = 32, CF_HASHED = 64,
        CF_BOUND = 128, CF_LISTENING = 256, CF_OPEN = 512, CF_TLP = 1024, CF_FRTO = 2048, CF_PROBE0 = 4096,
-       CF_RACK_TIMER = 8192, CF_RESTARTED = 16384 };
+       CF_RACK_TIMER = 8192, CF_RESTARTED = 16384,
+       CF_QUIET = 32768 /* a disconnect: no state_change */ };
 enum conn_ca_state { CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 
 struct tcp_conn {

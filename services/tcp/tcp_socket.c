@@ -227,6 +227,8 @@ int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
 		tcp_bind_insert(c);
 	tcp_conn_start(c);
 	store_relaxed(&h->giveup_start, t->now);
+	store_relaxed(&c->b.s->err, 0);
+	store_relaxed(&c->b.s->attempt, load_relaxed(&c->b.s->attempt) + 1);	/* an error from now on has not been told yet */
 	store_release(&c->b.s->state, SKS_CONNECTING);
 	store_release(&h->phase, TCPP_SYN_SENT);
 	store_release(&h->op_seq, op_seq);
@@ -281,7 +283,9 @@ int tcp_disconnect(struct tcp_stack *t, u32 sk)
 	} else if (phase(c) >= TCPP_SYN_SENT) {
 		if (phase(c) == TCPP_SYNC)
 			tcp_send_active_reset(c);
+		c->cf |= CF_QUIET;	/* nothing is told that could not be taken back */
 		tcp_done(c, 0);
+		c->cf &= ~(u32)CF_QUIET;
 	}
 	store_release(&c->h->phase, TCPP_CLOSED);
 	if (!(c->h->so & TSO_BOUND_PORT)) {

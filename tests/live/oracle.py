@@ -7,6 +7,12 @@ from stack import PEER, STRATA, Failed, Stack, Tap, arguments
 
 # Differences that DESIGN.md names or that are meant: (case, the kernel's words, Strata's words, why).
 KNOWN = [
+	('options: set before connect, kept', 'SO_PRIORITY=6/4', 'SO_PRIORITY=3/4', 'IP_TOS does not change SO_PRIORITY'),
+	('connect: AF_UNSPEC', 'send=ECONNRESET', 'send=EPIPE', 'a disconnected socket is as new'),
+	('ready: states', 'fresh:OUT|HUP', 'fresh:OUT', 'HUP of a pair cannot be taken back: none before a connection'),
+	('signal: SA_RESTART', 'send=some', 'send=all', 'a blocking send goes on after a restarted signal'),
+	('thread: shutdown while waiting', 'listener:OUT|HUP', 'listener:IN', 'a listener that was shut down is told by accept()'),
+	('data: vectors and messages', 'oob=1', 'oob=EOPNOTSUPP', 'urgent data is not sent'),
 ]
 
 

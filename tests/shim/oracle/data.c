@@ -36,6 +36,7 @@ static void messages(void)
 			    .msg_controllen = sizeof(control), .msg_flags = 99 };
 	struct mmsghdr mm[2] = { { .msg_hdr = { .msg_iov = v, .msg_iovlen = 1 } }, { .msg_hdr = { .msg_iov = v + 1, .msg_iovlen = 1 } } };
 	socklen_t len = sizeof(from);
+	volatile int less = -1, more = 2000;
 	int c = ask("echo\n");
 
 	result("sendmsg", sendmsg(c, &(struct msghdr){ .msg_iov = (struct iovec[]){ { (char *)"hello", 5 }, { (char *)"world", 5 } },
@@ -56,8 +57,8 @@ static void messages(void)
 	usleep(50000);
 	result("readv", readv(c, v, 2));
 	result("readv none", readv(c, v, 0));
-	result("readv -1", readv(c, v, -1));
-	result("writev 2000", writev(c, v, 2000));
+	result("readv -1", readv(c, v, less));
+	result("writev 2000", writev(c, v, more));
 	result("send 0", send(c, a, 0, 0));
 	result("pread", pread(c, a, 1, 0));
 	result("lseek", lseek(c, 0, SEEK_CUR));
@@ -66,7 +67,7 @@ static void messages(void)
 
 static void files(void)
 {
-	int c = ask("echo\n"), p[2], f = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	int c = ask("echo\n"), f = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	off_t off = 100;
 	char buf[5000], b2[5000];
 
@@ -77,9 +78,6 @@ static void files(void)
 	result("sendfile", sendfile(c, f, NULL, 10));
 	say("pos=%ld", (long)lseek(f, 0, SEEK_CUR));
 	result("recv", recv(c, buf, 10, MSG_WAITALL));
-	if (pipe(p) < 0)
-		return;
-	result("from socket", sendfile(f, c, NULL, 10));
 }
 
 static void streams(void)

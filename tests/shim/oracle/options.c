@@ -47,11 +47,11 @@ static void defaults(void)
 		get(fd, &opts[i]);
 }
 
-static void round_trip(int fd)
+static void round_trip(int fd, bool connection)
 {
 	for (unsigned i = 0; i < NOPTS; i++) {
-		if (opts[i].value < 0)
-			continue;
+		if (opts[i].value < 0 || (connection && opts[i].level == IPPROTO_TCP && opts[i].name == TCP_MAXSEG))
+			continue;	/* the segment size of a connection depends on its path */
 		if (setsockopt(fd, opts[i].level, opts[i].name, &opts[i].value, sizeof(int)) < 0)
 			result(opts[i].text, -1);
 		else
@@ -59,16 +59,16 @@ static void round_trip(int fd)
 	}
 }
 
-static void set_before(void) { round_trip(tcp()); }
+static void set_before(void) { round_trip(tcp(), false); }
 
 static void set_bound(void)
 {
 	int port;
 
-	round_trip(listener(&port));
+	round_trip(listener(&port), false);
 }
 
-static void set_connected(void) { round_trip(ask("echo\n")); }
+static void set_connected(void) { round_trip(ask("echo\n"), true); }
 
 /* Set before connect, seen after. */
 static void kept(void)
@@ -176,7 +176,7 @@ static void info(void)
 
 static void bad_pointers(void)
 {
-	int fd = tcp(), port, l = listener(&port), c = ask("send 100\n");
+	int fd = tcp(), port, c = ask("send 100\n");
 	void *volatile nowhere = (void *)8, *bad = nowhere;
 	socklen_t len = 16;
 	struct sockaddr_in a;
@@ -198,7 +198,6 @@ static void bad_pointers(void)
 	result("sendmsg", sendmsg(c, bad, 0));
 	result("readv", readv(c, bad, 1));
 	result("writev", writev(c, &(struct iovec){ bad, 5 }, 1));
-	result("accept", accept(l, bad, bad));
 }
 
 static void queues(void)
