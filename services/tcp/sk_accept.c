@@ -197,7 +197,7 @@ void offers_run(struct tcpd *x)
 			log_warn("an accepted connection waits: %s", strerror(-r));
 			x->offer_retry = x->t.now + RETRY;
 			loop_deadline(&x->d.loop, x->offer_retry);
-			tcp_lots_compact(x);
+			tcp_lots_compact(x, false);
 			return;
 		}
 		x->is_ready[listener] = false;

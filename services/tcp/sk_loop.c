@@ -5,6 +5,8 @@
  * Called by common/loop.c. */
 #include "tcpd.h"
 
+#define COMPACT_PASSES 64u	/* without an idle one between them */
+
 u32 tcpd_poll(void *arg, u32 budget)
 {
 	struct tcpd *x = arg;
@@ -28,11 +30,13 @@ u32 tcpd_poll(void *arg, u32 budget)
 	tcp_flush(&x->t);
 	rings_publish(x);
 	if (ring_dirty(&x->hints_out) || x->hints_lost)
-		mbox_poll(x);
+		work += mbox_poll(x);	/* requests that came meanwhile: another pass, before anybody sleeps */
 	if (!work) {
 		if (x->unsent)
-			tcp_lots_compact(x);
+			tcp_lots_compact(x, false);
 		x->unsent = false;
+	} else if (x->pass % COMPACT_PASSES == 0) {
+		tcp_lots_compact(x, true);
 	}
 	fars_tell(x);
 	loop_deadline(&x->d.loop, next);

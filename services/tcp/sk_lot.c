@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define COMPACT_MESSAGES 64u	/* a lot holds about 278 */
+#define COMPACT_MESSAGES 64u	/* a lot holds 550 and more */
+#define COMPACT_BUSY 256u
 
 int tcp_lots_open(struct tcpd *x)
 {
@@ -273,13 +274,14 @@ static bool compact(struct tcpd *x, u32 from)
 	return !r;
 }
 
-/* Worth it when most of what lies there is dead, or when it is many small messages. */
-void tcp_lots_compact(struct tcpd *x)
+/* Worth it when most of what lies there is dead, or when it is many small messages. With traffic to carry it waits
+ * longer, but not until the lots are full. */
+void tcp_lots_compact(struct tcpd *x, bool busy)
 {
 	for (u32 i = 0; i < x->lots.n; i++) {
 		struct lot *l = &x->lots.lot[i];
 
-		if (!l->urgent && (l->walked < COMPACT_MESSAGES || (l->dead < l->live && l->live > l->walked * 4)))
+		if (!l->urgent && (l->walked < (busy ? COMPACT_BUSY : COMPACT_MESSAGES) || (l->dead < l->live && l->live > l->walked * 4)))
 			continue;
 		if (x->lots.next == i)
 			x->lots.next = (i + 1) % x->lots.n;

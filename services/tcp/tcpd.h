@@ -146,7 +146,7 @@ void listener_ready(struct tcpd *x, u32 sk);
 /* sk_lot.c */
 int tcp_lots_open(struct tcpd *x);
 int tcp_lots_walk(struct tcpd *x);		/* new messages: arenas mapped, far ends adopted */
-void tcp_lots_compact(struct tcpd *x);
+void tcp_lots_compact(struct tcpd *x, bool busy);
 void lot_entry_died(struct tcpd *x, u16 lot);
 
 /* sk_loop.c */
