@@ -45,6 +45,7 @@ bool tcp_take_words(struct tcp_conn *c)
 	if (rx_tail != was_tail) {
 		if (before(rx_tail, was_tail) || after(rx_tail, end))
 			return nonsense(c);
+		count_n(c->t->counters, FLOW_RX8_RECVMSG, rx_tail - was_tail);
 		store_relaxed(&c->h->valid_rx_tail, rx_tail);
 		c->cf |= CF_WINDOW;
 	}
