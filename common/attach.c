@@ -164,6 +164,7 @@ static int own_region(struct daemon *d)
 	if (r == -ENODATA) {
 		d->fresh = true;
 		region_init(d->hdr, d->role);
+		d->hdr->epoch = (u32)clock_ns();	/* none of those in which neighbours, who live on, have rung us */
 	}
 	populate_own(d);
 	store_relaxed(&d->hdr->harvested, 0);
