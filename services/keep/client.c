@@ -249,6 +249,8 @@ bool client_serve(struct keepd *k, struct client *c)
 
 	if (n == -EAGAIN)
 		return true;
+	if (n == -ECONNRESET)
+		return false;	/* killed with our answer unread */
 	if (n == 0 && nfds)
 		close(fd);
 	if (n == 0)
