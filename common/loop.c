@@ -285,7 +285,7 @@ int loop_run(struct loop *l)
 		}
 		if (l->quit)
 			break;
-		if (l->now - last_work < l->poll_ns) {
+		if (l->now - last_work < l->poll_ns && l->now >= l->bulk_until) {
 			sched_yield();
 			continue;
 		}

@@ -2,7 +2,7 @@
  *
  * One thread. A pass calls every poller with a budget; while any of them had work the loop polls (descriptor
  * events are still looked at each pass, without a system call when there are none). When nothing has had work for poll_ns
- * (yielding the CPU meanwhile), the loop declares sleep in the region, fences, asks every poller once more
+ * (yielding the CPU meanwhile; not while a bulk stream passes), the loop declares sleep in the region, fences, asks every poller once more
  * (`pending`), and only then blocks in io_uring until a descriptor, the doorbell or the deadline.
  * No wake-up without a sleeper: producers look at region_hdr.sleeping before they ring; it numbers the sleeps, so that
  * each of them rings once in a sleep, however much it publishes before the sleeper has got the CPU. */
@@ -32,6 +32,7 @@ struct loop {
 	u32 own_epoch;			/* ... or here */
 	u64 now;			/* CLOCK_MONOTONIC ns, refreshed each pass */
 	u64 poll_ns;			/* how long to poll without work before sleeping */
+	u64 bulk_until;			/* a bulk stream passes: until then it sleeps without polling first */
 	u64 deadline;			/* earliest timer; UINT64_MAX none. Pollers lower it each pass with loop_deadline() */
 	bool quit;
 	u32 npollers;
@@ -46,6 +47,11 @@ int loop_add_fd(struct loop *l, int fd, u32 events, loop_fd_fn fn, void *arg);	/
 void loop_del_fd(struct loop *l, int id);
 int loop_add_poller(struct loop *l, u32 (*poll)(void *, u32), bool (*pending)(void *), void *arg);
 static inline void loop_deadline(struct loop *l, u64 t) { if (t < l->deadline) l->deadline = t; }
+/* Said by a poller that has passed on a packet of many segments. A layer that yields gives up the rest of its time slice
+ * (Linux 6.18), so what comes then waits for those who copy; a sleeper gets the CPU at once. Measured with all on one CPU:
+ * bulk 22 Gbit/s sleeping, 18 yielding; but a round trip 48 us sleeping, 40 yielding. */
+#define LOOP_BULK NSEC_PER_MSEC
+static inline void loop_bulk(struct loop *l) { l->bulk_until = l->now + LOOP_BULK; }
 int loop_run(struct loop *l);			/* until l->quit; 0 or -errno */
 u64 clock_ns(void);				/* CLOCK_MONOTONIC */
 

@@ -131,6 +131,7 @@ struct ip_stack {
 	void *ctx;
 	u64 now;
 	/* told to the caller: neighbours to ring after ip_poll() and ip_run_timers(); it clears them */
+	bool bulk;			/* packets of many segments passed: for the loop */
 	bool bell_link, bell_tcp, bell_sock;
 
 	/* private */

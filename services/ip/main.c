@@ -40,6 +40,9 @@ static u32 poll_rings(void *arg, u32 budget)
 
 	stack.now = daemon_.loop.now;
 	n = ip_poll(&stack, budget);
+	if (stack.bulk)
+		loop_bulk(&daemon_.loop);
+	stack.bulk = false;
 	loop_deadline(&daemon_.loop, ip_run_timers(&stack));
 	ring_neighbours();
 	return n;

@@ -22,6 +22,7 @@ static void begin_input(struct ip_stack *st, struct ring *in, enum ring_id id, s
 	st->in.sub = 0;
 	st->in.answered = false;
 	skb->cause = (struct cause){ .index = in->pos, .ring = id, .flags = CAUSE_LAST };
+	st->bulk |= skb->gso_size != 0;
 	ring_next(in);
 }
 

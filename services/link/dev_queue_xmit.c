@@ -185,6 +185,7 @@ u32 link_tx_poll(struct linkd *l, u32 budget)
 		skb = *slot;	/* copied before it is judged */
 		skb.cause = (struct cause){ .index = l->ip_link.pos, .ring = R_IP_LINK, .flags = CAUSE_LAST };
 		ring_next(&l->ip_link);
+		l->bulk |= skb.gso_size != 0;
 		dev_queue_xmit(l, &skb);
 	}
 	sent = net_tx_action(l);

@@ -26,6 +26,13 @@ static bool device_gone(void)
 	return false;
 }
 
+static void note_bulk(void)
+{
+	if (linkd.bulk)
+		loop_bulk(&daemon_.loop);
+	linkd.bulk = false;
+}
+
 /* Buffers first, so that reception finds them. They are no work to stay awake for. */
 static u32 poll_rx(void *arg, u32 budget)
 {
@@ -34,6 +41,7 @@ static u32 poll_rx(void *arg, u32 budget)
 	linkd.now = daemon_.loop.now;
 	rx_buffers_returned(&linkd, 4 * budget);
 	n = net_rx_action(&linkd, budget);
+	note_bulk();
 	if (unlikely(device_gone()) && !daemon_.loop.quit) {
 		log_err("an interface was deleted: starting anew to open it again");
 		daemon_.loop.quit = true;
@@ -55,6 +63,7 @@ static u32 poll_tx(void *arg, u32 budget)
 
 	linkd.now = daemon_.loop.now;
 	n = link_tx_poll(&linkd, budget);
+	note_bulk();
 	loop_deadline(&daemon_.loop, net_tx_deadline(&linkd));
 	return n;
 }

@@ -75,6 +75,7 @@ struct linkd {
 	/* After a start: inputs of R_IP_LINK that a predecessor had answered; all are before answered_end. */
 	u32 answered_end;
 	bool answered[TX_RING];
+	bool bulk;			/* packets of many segments passed: for the loop */
 	bool rx_blocked;		/* R_LINK_IP was full or the pool empty: devices are not read */
 };
 

@@ -145,6 +145,7 @@ static int link_ip_rcv(struct linkd *l, struct net_device *dev, struct sk_buff *
 	}
 	skb->cause = (struct cause){ .index = index, .ring = R_NONE, .flags = CAUSE_LAST };
 	*slot = *skb;
+	l->bulk |= skb->gso_size != 0;
 	return 0;
 }
 

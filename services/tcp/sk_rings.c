@@ -27,6 +27,8 @@ int op_queue_xmit(void *ctx, struct sk_buff *skb)
 	skb->cause = x->cause;
 	x->cause.sub++;
 	skb->tstamp = x->t.now;
+	if (skb->gso_size)
+		loop_bulk(&x->d.loop);
 	*slot = *skb;
 	return 0;
 }
@@ -153,6 +155,8 @@ u32 rings_receive(struct tcpd *x, u32 budget)
 		const u8 *data = skb_data(&x->d.pools, &skb);
 
 		x->cause = (struct cause){ .index = x->ip_tcp.pos, .ring = R_IP_TCP };
+		if (skb.gso_size)
+			loop_bulk(&x->d.loop);
 		if (!data)
 			count(x->d.counters, DROP_NONSENSE);
 		else if (skb.type == SKB_ICMP_ERROR)
