@@ -96,7 +96,6 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 		e = n ? 0 : -ENOMEM;
 		if (n) {
 			n->v6 = s->v6;
-			n->cookie = fd_cookie(conn);
 			e = claim(n, conn, &o, load_relaxed(&s->b.c->opts) & (SKC_NODELAY | SKC_CORK));
 			if (!e)
 				e = table_set(conn, n);

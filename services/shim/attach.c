@@ -39,7 +39,7 @@ int arena_ensure(u32 id, int fd, bool anew)
 }
 
 /* fd is Strata's, sockd said so. */
-static void attach_fd(int fd, u64 cookie)
+static void attach_fd(int fd)
 {
 	struct rpc r = { .op = OP(ATTACH), .fds = { fd }, .nfds = 1 };
 	struct sock *s;
@@ -49,7 +49,6 @@ static void attach_fd(int fd, u64 cookie)
 	s = sock_new();
 	if (!s)
 		return;
-	s->cookie = cookie;
 	sock_live(s, r.ret_sk, r.ret_gen);
 	s->v6 = load_relaxed(&s->b.c->opts) & SKC_V6;
 	table_set(fd, s);
@@ -65,7 +64,7 @@ static void attach_some(const int *fds, const u64 *cookies, u32 n)
 	for (u32 i = 0; i < r.nmine; i++)
 		for (u32 k = 0; k < n; k++)
 			if (cookies[k] == r.mine[i])
-				attach_fd(fds[k], cookies[k]);
+				attach_fd(fds[k]);
 }
 
 void attach_received(const int *fds, int n)

@@ -54,7 +54,6 @@ struct sock {
 	u32 sk, gen;
 	int far;		/* LOCAL: the stack's end, parked high; -1 */
 	int pid;		/* LOCAL: the process that made it */
-	u64 cookie;		/* SO_COOKIE of the application's descriptor */
 	bool v6, v6only, bound;
 	bool in_progress;	/* connect() said EINPROGRESS and has not said yet how it went */
 	bool timeouts;		/* SO_RCVTIMEO or SO_SNDTIMEO was set: accepted connections get them too */
@@ -125,7 +124,6 @@ int sock_listen(struct sock *s, int fd, int backlog);
 int sock_shutdown(struct sock *s, int fd, int how);
 int sock_name(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, bool peer);
 void sock_address(const struct sock *s, be32 addr, be16 port, struct sockaddr *a, socklen_t *len);
-int sock_materialise(struct sock *s, int fd);
 void sock_look_elsewhere(struct sock *s, int fd);	/* LOCAL here: has a process that shares the descriptor made it LIVE? */
 int sock_call(struct sock *s, int fd, struct rpc *r);	/* a request about s, materialised if need be */
 void sock_words_reset(struct sock *s, u32 opts);

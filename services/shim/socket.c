@@ -39,7 +39,6 @@ int sock_create(int domain, int type)
 	sys_setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));	/* the kernel's minimum: one plug fills it */
 	s->pid = sys_getpid();
 	s->v6 = domain == AF_INET6;
-	s->cookie = fd_cookie(pair[0]);
 	r = table_set(pair[0], s);
 	sock_put(s);
 	if (r < 0) {
@@ -152,41 +151,43 @@ void sock_look_elsewhere(struct sock *s, int fd)
 	lock_drop(&s->lock);
 }
 
-/* LOCAL to LIVE. The words are reset before any request lets tcpd look at them. */
-int sock_materialise(struct sock *s, int fd)
+/* LOCAL to LIVE, by request r itself: it carries the pair and the options. It may have failed and the socket lives.
+ * sockd has reset the words that whoever had the slot before left behind. */
+static int materialise(struct sock *s, int fd, struct rpc *r)
 {
-	struct rpc r = { .op = OP(SOCKET), .options = s, .fds = { s->far, fd }, .nfds = 2 };
-	int e = 0;
+	int e;
 
-	lock_take(&s->lock);
-	if (load_acquire(&s->life) == SOCK_LIVE || !known_elsewhere(s, fd))
-		goto out;
-	if (s->far < 0 || !fd_cookie(s->far)) {
-		e = -ENOTCONN;	/* closed behind our back */
-		goto out;
-	}
-	e = rpc_call(&r);
-	if (e)
-		goto out;
-	if (!r.ret_has_sk || !arena_find(SK_ARENA(r.ret_sk))) {
-		e = -ENOBUFS;
-		goto out;
-	}
-	sock_live(s, r.ret_sk, r.ret_gen);
-	sock_words_reset(s, s->words);
+	if (s->far < 0)
+		return -ENOTCONN;
+	r->options = s;
+	r->fds[0] = s->far;
+	r->fds[1] = fd;
+	r->nfds = 2;
+	e = rpc_call(r);
+	if (!r->ret_has_sk)
+		return e == -EBADMSG ? -ENOTCONN : e ? e : -ENOBUFS;	/* BADMSG: closed behind our back */
+	if (!arena_find(SK_ARENA(r->ret_sk)))
+		return -ENOBUFS;
+	sock_live(s, r->ret_sk, r->ret_gen);
+	atomic_fetch_or(&s->b.c->opts, s->words | (s->v6 ? SKC_V6 : 0));
 	store_relaxed(&s->b.c->rcvlowat, s->lowat);
 	far_gone(s);
-out:
-	lock_drop(&s->lock);
 	return e;
 }
 
 static int call(struct sock *s, int fd, struct rpc *r)
 {
-	int e = load_acquire(&s->life) == SOCK_LIVE ? 0 : sock_materialise(s, fd);
+	int e;
 
-	if (e)
-		return e;
+	if (load_acquire(&s->life) != SOCK_LIVE) {
+		lock_take(&s->lock);
+		if (load_acquire(&s->life) != SOCK_LIVE && known_elsewhere(s, fd)) {
+			e = materialise(s, fd, r);
+			lock_drop(&s->lock);
+			return e;
+		}
+		lock_drop(&s->lock);
+	}
 	r->sk = s->sk;
 	r->gen = s->gen;
 	r->has_sk = true;
@@ -276,6 +277,17 @@ static void disconnected(struct sock *s, int fd)
 	store_relaxed(&s->b.c->fin_at, 0);
 }
 
+/* sockd would not have it, so the far end is still here, with the plug. */
+static void unplug_own(struct sock *s)
+{
+	char junk[PLUG_BYTES];
+
+	lock_take(&s->lock);
+	if (s->far >= 0)
+		sys_recv(s->far, junk, sizeof(junk), MSG_DONTWAIT);
+	lock_drop(&s->lock);
+}
+
 int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
 {
 	struct rpc r = { .op = OP(CONNECT), .has_addr = true }, off = { .op = OP(DISCONNECT) };
@@ -306,11 +318,10 @@ int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len
 	if (live && (e = connect_busy(s, fd)) != 1)
 		return e;
 	r.port = from_be16(port);
-	e = sock_materialise(s, fd);
-	if (e)
-		return e;
 	stream_plug(s, fd, 0);	/* no OUT until it is decided; tcpd reads it away then */
 	e = call(s, fd, &r);
+	if (e && load_acquire(&s->life) != SOCK_LIVE)
+		unplug_own(s);
 	if (!e && stream_nonblocking(fd, 0)) {	/* however fast it went: programs expect it so */
 		s->in_progress = true;
 		return -EINPROGRESS;

@@ -71,10 +71,11 @@ bool stream_eof(const struct sockbuf *b)
 bool stream_ended(const struct sockbuf *b)
 {
 	u64 fin = load_acquire(&b->s->fin);
+	u32 state = load_acquire(&b->s->state);
 
 	if (load_relaxed(&b->c->shut) & SKC_SHUT_RD)
 		return true;		/* the token that tells it stays */
-	return load_acquire(&b->s->state) == SKS_CLOSED || (fin && load_acquire(&b->s->rx_head) + 1 >= fin);
+	return state == SKS_CLOSED || (state == SKS_CONNECTED && fin && load_acquire(&b->s->rx_head) + 1 >= fin);
 }
 
 /* err belongs to connect attempt `attempt`; err_taken names the attempt whose error was reported, plus one. */

@@ -42,6 +42,24 @@ static void punch(int client_rw)
 
 /* ---- attach: a start is a restart ---- */
 
+static int map_words(struct arena_own *a, int stack_ro, int client_rw)
+{
+	void *p = mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, stack_ro, 0);
+	void *c = mmap(NULL, ARENA_CLIENT_RINGS, PROT_READ | PROT_WRITE, MAP_SHARED, client_rw, 0);
+
+	if (p != MAP_FAILED && c != MAP_FAILED) {
+		a->stack = p;
+		a->client = c;
+		return 0;
+	}
+	int r = -errno;
+	if (p != MAP_FAILED)
+		munmap(p, ARENA_STACK_RINGS);
+	if (c != MAP_FAILED)
+		munmap(c, ARENA_CLIENT_RINGS);
+	return r;
+}
+
 static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
 {
 	struct arena_own *a = &s->arena[m->id];
@@ -53,10 +71,10 @@ static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
 	}
 	if (a->stack)
 		return -ESTALE;
-	void *p = mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, fd[0], 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	*a = (struct arena_own){ .stack = p, .stack_ro = fd[0], .client_rw = fd[1], .bell = fd[2],
+	int r = map_words(a, fd[0], fd[1]);
+	if (r)
+		return r;
+	*a = (struct arena_own){ .stack = a->stack, .client = a->client, .stack_ro = fd[0], .client_rw = fd[1], .bell = fd[2],
 				 .stays_until = s->d.loop.now + GRACE };
 	struct quota *q = quota_of(s, o->uid);
 	if (q)
@@ -230,16 +248,18 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 	int r = halves_make(&h, &hdr);
 	if (!r)
 		r = park(s, &h, &hdr, use, o->app);
-	void *p = r ? MAP_FAILED : mmap(NULL, ARENA_STACK_RINGS, PROT_READ, MAP_SHARED, h.stack_ro, 0);
-	if (p == MAP_FAILED) {
-		log_err("cannot make an arena for pid %u: %s", who->pid, strerror(r ? -r : errno));
+	struct arena_own *a = &s->arena[id];
+	if (!r)
+		r = map_words(a, h.stack_ro, h.client_rw);
+	if (r) {
+		log_err("cannot make an arena for pid %u: %s", who->pid, strerror(-r));
 		halves_close(&h);
-		return r ? r : -ENOMEM;
+		return r;
 	}
 	close(h.stack_rw);
 	close(h.client_ro);
-	s->arena[id] = (struct arena_own){ .stack = p, .stack_ro = h.stack_ro, .client_rw = h.client_rw, .bell = h.bell,
-					   .free = { ~0ull, ~0ull, ~0ull, ~0ull }, .nfree = ARENA_ACTIVE };
+	*a = (struct arena_own){ .stack = a->stack, .client = a->client, .stack_ro = h.stack_ro, .client_rw = h.client_rw,
+				 .bell = h.bell, .free = { ~0ull, ~0ull, ~0ull, ~0ull }, .nfree = ARENA_ACTIVE };
 	q->arenas++;
 	store_release(&o->used, use << 1 | 1);
 	mailbox_hint(s, SOCK_HINT_SCAN);
@@ -293,6 +313,7 @@ static void give_up(struct sockd *s, u32 id)
 	if (q && q->arenas)
 		q->arenas--;
 	munmap((void *)a->stack, ARENA_STACK_RINGS);
+	munmap(a->client, ARENA_CLIENT_RINGS);
 	punch(a->client_rw);
 	close(a->stack_ro);
 	close(a->client_rw);

@@ -150,21 +150,19 @@ void call_advance(struct sockd *s, struct client *c)
 
 /* ---- beginning ---- */
 
-/* The pair a client brought: two AF_UNIX streams; near's cookie is the socket's identity from now on. */
+/* The pair a client brought. far is what tcpd will read and write: an AF_UNIX stream, nothing else. Of near only the
+ * cookie counts, the socket's identity from now on; one that is not far's other end is the client's own loss. */
 static int check_pair(const struct call *call, u64 *ret_cookie)
 {
 	socklen_t len = sizeof(*ret_cookie);
 
 	if (call->nfds != 2)
 		return -EBADMSG;
-	for (u32 i = 0; i < 2; i++) {
-		int domain = 0, type = 0;
-		socklen_t l1 = sizeof(domain), l2 = sizeof(type);
-
-		if (getsockopt(call->fd[i], SOL_SOCKET, SO_DOMAIN, &domain, &l1) < 0 ||
-		    getsockopt(call->fd[i], SOL_SOCKET, SO_TYPE, &type, &l2) < 0 || domain != AF_UNIX || type != SOCK_STREAM)
-			return -EBADMSG;
-	}
+	int domain = 0, type = 0;
+	socklen_t l1 = sizeof(domain), l2 = sizeof(type);
+	if (getsockopt(call->fd[0], SOL_SOCKET, SO_DOMAIN, &domain, &l1) < 0 ||
+	    getsockopt(call->fd[0], SOL_SOCKET, SO_TYPE, &type, &l2) < 0 || domain != AF_UNIX || type != SOCK_STREAM)
+		return -EBADMSG;
 	if (getsockopt(call->fd[1], SOL_SOCKET, SO_COOKIE, ret_cookie, &len) < 0)
 		return -errno;
 	return 0;

@@ -100,7 +100,8 @@ static bool too_fast(struct sockd *s, struct client *c)
 	return ++c->rate > RATE_MAX;
 }
 
-/* While a call is in flight its connection is not read; EPOLLHUP is told all the same. */
+/* While a call is in flight its connection is not read, and not watched once something is there; EPOLLHUP is told all
+ * the same. */
 static void listen_to(struct sockd *s, struct client *c, bool yes)
 {
 	struct epoll_event e = { .events = yes ? EPOLLIN : 0, .data.ptr = c };
@@ -142,8 +143,6 @@ static void read_client(struct sockd *s, struct client *c)
 		return;
 	}
 	call_begin(s, c);
-	if (c->call.active)
-		listen_to(s, c, false);
 }
 
 void clients_event(void *arg, u32 events)
@@ -161,7 +160,9 @@ void clients_event(void *arg, u32 events)
 				accept_clients(s);
 			else if (c->call.active && (e[i].events & (EPOLLHUP | EPOLLERR)))
 				client_cut(s, c);
-			else if (!c->call.active)
+			else if (c->call.active)
+				listen_to(s, c, false);	/* it does not wait for its reply */
+			else
 				read_client(s, c);
 		}
 		if (n <= 0)

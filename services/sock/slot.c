@@ -20,6 +20,14 @@ struct quota *quota_of(struct sockd *s, u32 uid)
 	return NULL;	/* more users than anybody has: refused, not confused */
 }
 
+static void slot_back(struct sockd *s, u32 sk)
+{
+	struct arena_own *a = &s->arena[SK_ARENA(sk)];
+
+	a->free[SK_SLOT(sk) / 64] |= 1ull << (SK_SLOT(sk) % 64);
+	a->nfree++;
+}
+
 static s64 take_slot(struct sockd *s, u32 arena)
 {
 	struct arena_own *a = &s->arena[arena];
@@ -33,6 +41,31 @@ static s64 take_slot(struct sockd *s, u32 arena)
 		return SK(arena, w * 64 + bit);
 	}
 	return -ENOBUFS;
+}
+
+/* The application's words as a new socket finds them: whoever had the slot before left his. The offsets stay. Before the
+ * request that makes the socket reaches tcpd, which may carry out a connect at once. */
+static void words_reset(struct sk_client *c)
+{
+	store_relaxed(&c->shut, 0);
+	store_relaxed(&c->fin_at, 0);
+	store_relaxed(&c->err_taken, 0);
+	store_relaxed(&c->rcvlowat, 0);
+	store_relaxed(&c->wlock, 0);
+	store_release(&c->opts, 0);
+}
+
+/* Randomness comes many at a time. */
+static int nonce_take(struct sockd *s, u64 *ret)
+{
+	if (!s->nnonce) {
+		if (getrandom(s->nonce, sizeof(s->nonce), 0) != sizeof(s->nonce))
+			return -EIO;
+		s->nnonce = ARRAY_SIZE(s->nonce);
+	}
+	*ret = s->nonce[--s->nnonce] | 1;
+	s->nonce[s->nnonce] = 0;
+	return 0;
 }
 
 int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool *ret_new_arena)
@@ -54,14 +87,18 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 	}
 	struct sk_ctl *ctl = &s->d.sock->ctl[sk];
 	u64 nonce;
-	if (getrandom(&nonce, sizeof(nonce), 0) != sizeof(nonce))
-		return -EIO;
+	int r = nonce_take(s, &nonce);
+	if (r) {
+		slot_back(s, (u32)sk);
+		return r;
+	}
+	words_reset(&s->arena[SK_ARENA(sk)].client->sk[SK_SLOT(sk)]);
 	ctl->uid = c->cred.uid;
 	ctl->pid = c->cred.pid;
 	ctl->client = c->id;
 	ctl->req = c->call.rq->id;
 	ctl->cookie = cookie;
-	ctl->nonce = nonce | 1;
+	ctl->nonce = nonce;
 	ctl->op = SKOP_NONE;
 	ctl->want_gen = load_relaxed(&ctl->gen) + 1;
 	store_release(&ctl->gen, ctl->want_gen);
@@ -83,16 +120,13 @@ int slot_park(struct sockd *s, u32 sk, int far)
 static void slot_release(struct sockd *s, u32 sk)
 {
 	struct sk_ctl *ctl = &s->d.sock->ctl[sk];
-	struct arena_own *a = &s->arena[SK_ARENA(sk)];
 	struct quota *q = quota_of(s, ctl->uid);
-	u32 slot = SK_SLOT(sk);
 
 	if (q && q->sockets)
 		q->sockets--;
 	ctl->cookie = 0;
 	store_release(&ctl->gen, load_relaxed(&ctl->gen) + 1);
-	a->free[slot / 64] |= 1ull << (slot % 64);
-	a->nfree++;
+	slot_back(s, sk);
 }
 
 /* Allocated, but tcpd never heard of it. */

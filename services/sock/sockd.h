@@ -48,6 +48,7 @@ static_assert(ARENA_MAX <= 64, "client.arenas is one word");
 struct arena_own {			/* an arena as its maker sees it */
 	int stack_ro, client_rw, bell;
 	const struct arena_stack *stack;	/* words only: ARENA_STACK_RINGS bytes */
+	struct arena_client *client;	/* words only; ours to write in slots nobody has */
 	u64 free[ARENA_ACTIVE / 64];	/* slots below ARENA_ACTIVE nobody has */
 	u32 nfree;
 	u32 clients;			/* who hold it */
@@ -72,6 +73,8 @@ struct sockd {
 	u64 ask_at;			/* when tcpd is asked about sockets of an earlier life; 0: done */
 	u64 retire_at;			/* next look at idle arenas */
 	u32 dead_parked;		/* arenas given up whose messages lie in our lots */
+	u64 nonce[64];			/* random, for sockets to come */
+	u32 nnonce;
 	u8 message[MESSAGE_MAX];
 };
 

@@ -28,8 +28,17 @@ static bool op_is_local(void *ctx, be32 addr) { return ip_is_local(((struct tcpd
 
 static void op_random(void *ctx, void *buf, size_t n)
 {
-	if (getrandom(buf, n, 0) != (ssize_t)n)
-		abort();	/* a TCP without randomness would be worse than none */
+	struct tcpd *x = ctx;
+
+	/* Many at a time: a system call for each port and nonce would be a good part of a short connection. */
+	if (x->nrandom < n) {
+		if (n > sizeof(x->random) || getrandom(x->random, sizeof(x->random), 0) != sizeof(x->random))
+			abort();	/* a TCP without randomness would be worse than none */
+		x->nrandom = sizeof(x->random);
+	}
+	x->nrandom -= (u32)n;
+	memcpy(buf, x->random + x->nrandom, n);
+	memset(x->random + x->nrandom, 0, n);
 }
 
 static const struct tcp_ops ops = {

@@ -208,7 +208,6 @@ void fars_event(void *arg, u32 unused)
 {
 	struct tcpd *x = arg;
 	struct epoll_event e[EVENTS];
-	bool lots = false;
 	int n;
 
 	x->t.now = clock_ns();
@@ -221,11 +220,9 @@ void fars_event(void *arg, u32 unused)
 			if (kind == EV_FAR)
 				far_event(x, index, gen, e[i].events);
 			else
-				lots = true;
+				tcp_lot_event(x, index);
 		}
 	} while (n == EVENTS);
-	if (lots)
-		tcp_lots_walk(x);
 	x->unsent = true;
 }
 

@@ -122,6 +122,19 @@ static bool is_ours(struct tcpd *x, const struct stash *s)
 	return sk >= 0 && sk < SK_MAX && x->far[sk].kind && x->far[sk].cookie == f->cookie && x->far[sk].lot == s->lot;
 }
 
+/* Parked for an arena that has not been seen: its message lies in a lot that was not walked, or was walked just before. */
+static bool arena_missing(const struct tcpd *x)
+{
+	for (u32 i = 0; i < x->nstash; i++) {
+		u32 sk = x->stash[i].far.sk;
+
+		if (sk < SK_MAX && !x->t.arena[SK_ARENA(sk)].used &&
+		    load_relaxed(&x->d.sock->ctl[sk].gen) == x->stash[i].far.gen)
+			return true;
+	}
+	return false;
+}
+
 static void adopt_stash(struct tcpd *x)
 {
 	for (u32 i = 0; i < x->nstash; i++) {
@@ -173,23 +186,61 @@ static void take_message(struct tcpd *x, u16 lot, const struct lot_seen *m)
 	}
 }
 
-int tcp_lots_walk(struct tcpd *x)
+/* The next message of a lot: 1; 0: there is none; -errno. */
+static int walk_one(struct tcpd *x, u32 lot, struct lot_seen *seen)
+{
+	int r = lot_peek(&x->lots.lot[lot], seen);
+
+	if (r > 0)
+		take_message(x, (u16)lot, seen);
+	else if (r < 0)
+		log_err("lot %u: %s", lot, strerror(-r));
+	return r;
+}
+
+static int walk(struct tcpd *x, u32 first, u32 end)
 {
 	static struct lot_seen seen;
 	int r = 0;
 
-	for (u32 i = 0; i < x->lots.n; i++) {
+	for (u32 i = first; i < end; i++) {
 		int e;
 
-		while ((e = lot_peek(&x->lots.lot[i], &seen)) > 0)
-			take_message(x, (u16)i, &seen);
-		if (e < 0) {
-			log_err("lot %u: %s", i, strerror(-e));
-			r = e;
-		}
+		while ((e = walk_one(x, i, &seen)) > 0)
+			x->lot_hot = i;
+		r = e ? e : r;
 	}
+	return r;
+}
+
+static int walk_and_adopt(struct tcpd *x, u32 first, u32 end)
+{
+	int r = walk(x, first, end);
+
+	if (arena_missing(x))
+		r = walk(x, 0, x->lots.n);
 	adopt_stash(x);
 	return r;
+}
+
+int tcp_lots_walk(struct tcpd *x) { return walk_and_adopt(x, 0, x->lots.n); }
+
+/* An edge: there is something new in this lot. */
+void tcp_lot_event(struct tcpd *x, u32 lot)
+{
+	if (lot < x->lots.n)
+		walk_and_adopt(x, lot, lot + 1);
+}
+
+/* A mailbox names a socket that is not known yet. Its far end was parked just before, most likely where the last one lay. */
+void tcp_lots_find(struct tcpd *x, u32 sk, u32 gen)
+{
+	static struct lot_seen seen;
+
+	if (x->lot_hot < x->lots.n && walk_one(x, x->lot_hot, &seen) > 0 && !arena_missing(x))
+		adopt_stash(x);
+	if (x->far[sk].kind != FAR_ACTIVE || x->far[sk].gen != gen)
+		tcp_lots_walk(x);
 }
 
 /* ---- compaction ---- */

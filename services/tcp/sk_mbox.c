@@ -111,7 +111,7 @@ static bool mbox_look(struct tcpd *x, u32 sk)
 		return false;
 	memcpy(&q, ctl, sizeof(q));
 	if (!knows(x, sk, q.want_gen))
-		tcp_lots_walk(x);	/* parked before it was asked for */
+		tcp_lots_find(x, sk, q.want_gen);	/* parked before it was asked for */
 	if (knows(x, sk, q.want_gen)) {
 		ans->result = carry_out(x, sk, &q, seq, ans);
 	} else {

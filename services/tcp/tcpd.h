@@ -67,6 +67,7 @@ struct tcpd {
 	struct app_arena arena[ARENA_MAX];
 	struct far far[SK_MAX];
 	struct lots lots;
+	u32 lot_hot;					/* where the last new message lay */
 	int epfd;
 	struct spare spare[SPARES];
 	u32 nspare;
@@ -81,6 +82,8 @@ struct tcpd {
 	u32 nready;
 	u32 news[SK_MAX];				/* sks whose readers are to be told at the end of the pass */
 	u32 nnews;
+	u8 random[256];					/* for op_random(); what was used is wiped */
+	u32 nrandom;
 	u64 offer_retry;				/* out of descriptors: next try */
 };
 
@@ -146,6 +149,8 @@ void listener_ready(struct tcpd *x, u32 sk);
 /* sk_lot.c */
 int tcp_lots_open(struct tcpd *x);
 int tcp_lots_walk(struct tcpd *x);		/* new messages: arenas mapped, far ends adopted */
+void tcp_lot_event(struct tcpd *x, u32 lot);
+void tcp_lots_find(struct tcpd *x, u32 sk, u32 gen);
 void tcp_lots_compact(struct tcpd *x, bool busy);
 void lot_entry_died(struct tcpd *x, u16 lot);
 
