@@ -136,7 +136,7 @@ def main():
 		figures, ratios = b.against_kernel(ours, kernel)
 		daemons = [layer for layer in LAYERS if layer in ours.daemons()]
 	if ratios:
-		print('\n' + report.against_kernel(MEASURES, figures, ratios, ours.name, kernel.name) + '\n\n' +
+		print('\n' + report.against_kernel(MEASURES, figures, ratios, ours.name, kernel.name, not args.self_test) + '\n\n' +
 			report.cpu_table(MEASURES, figures, daemons, ours.name, kernel.name) + '\n')
 	if 'idle' in figures:
 		print('Idle with {connections} connections open: {cpu_percent} % of a CPU, {daemon_wakeups_per_s} wake-ups of daemons a second.\n'

@@ -51,10 +51,11 @@ def limit(measure):
 	return f'{sign} {measure.floor} ({sign} {measure.aim})'
 
 
-def against_kernel(measures, figures, ratios, ours, theirs):
-	rows = [[m.what, cell(figures[m.name], ours), cell(figures[m.name], theirs), f'{ratios[m.name]:.2f}', limit(m), m.verdict(ratios[m.name])]
-		for m in measures if m.name in ratios]
-	return table(['', ours, theirs, f'{ours} : {theirs}', 'floor (aim)', ''], rows)
+def against_kernel(measures, figures, ratios, ours, theirs, judge):
+	"""judge: with floors and aims."""
+	rows = [[m.what, cell(figures[m.name], ours), cell(figures[m.name], theirs), f'{ratios[m.name]:.2f}',
+		*([limit(m), m.verdict(ratios[m.name])] if judge else [])] for m in measures if m.name in ratios]
+	return table(['', ours, theirs, f'{ours} : {theirs}', *(['floor (aim)', ''] if judge else [])], rows)
 
 
 def cpu_table(measures, figures, daemons, ours, theirs):
