@@ -45,6 +45,7 @@ struct sock_arena { _Atomic u32 used; u32 uid, pid, app; u64 secret[2]; char com
 /* Hints, both ways. Below SK_MAX: a socket's mailbox. */
 #define SOCK_HINT_SCAN 0xffffffffu		/* hints were lost, or an arena came: look at everything */
 #define SOCK_HINT_GONE 0xfffffffeu		/* sockd: arenas were given up */
+#define SOCK_HINT_KICK 0x40000000u		/* sockd: | arena: one who had it mapped is gone and may have died before he kicked */
 #define SOCK_HINT_ARENA 0x80000000u		/* tcpd: | arena: this application needs more slots for accepted connections */
 
 /* A request of the `strata` command to ipd: one at a time, same protocol (ip_shm.admin_ans). */

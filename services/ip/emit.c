@@ -69,6 +69,8 @@ static void emit_done(struct ip_stack *st, struct ring *r, const struct sk_buff 
 	}
 	*slot = (struct skb_done){ .buf = skb->buf, .gen = skb->gen, .index = skb->cause.index, .ring = skb->cause.ring,
 				   .flags = skb->cause.flags, .error = (u16)error };
+	if (error && r == &st->r.ip_tcp_done)
+		st->bell_tcp = true;	/* a connect() waits for this, not for the buffer */
 	note_answered(st, slot->ring, slot->index, slot->flags);
 }
 

@@ -25,6 +25,9 @@ void client_cut(struct sockd *s, struct client *c)
 	if (c->next)
 		c->next->pprev = c->pprev;
 	s->nclients--;
+	for (u64 m = c->arenas; m; m &= m - 1)
+		if (arena_live(s, (u32)__builtin_ctzll(m)))
+			mailbox_hint(s, SOCK_HINT_KICK | (u32)__builtin_ctzll(m));
 	arenas_let_go(s, c);
 	free(c);
 }

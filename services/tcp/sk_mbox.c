@@ -147,6 +147,14 @@ static void hints_flush(struct tcpd *x)
 	}
 }
 
+/* Somebody may have died between publishing a word and kicking for it: every socket is looked at. */
+static void kick_arena(struct tcpd *x, u32 id)
+{
+	for (u32 i = 0; x->t.arena[id].used && i < ARENA_SLOTS; i++)
+		if (x->far[SK(id, i)].kind)
+			sk_kicked(x, SK(id, i));
+}
+
 u32 mbox_poll(struct tcpd *x)
 {
 	u32 n = ring_count(&x->hints_in);
@@ -159,10 +167,14 @@ u32 mbox_poll(struct tcpd *x)
 			arenas_scan(x);
 			tcp_lots_walk(x);
 			mbox_scan(x);
+			for (u32 a = 0; a < ARENA_MAX; a++)
+				kick_arena(x, a);
 		} else if (what == SOCK_HINT_GONE) {
 			arenas_scan(x);
 		} else if (what < SK_MAX) {
 			mbox_look(x, what);
+		} else if ((what & ~(SOCK_HINT_KICK)) < ARENA_MAX) {
+			kick_arena(x, what & ~SOCK_HINT_KICK);
 		}
 	}
 	if (n)
