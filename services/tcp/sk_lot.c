@@ -325,14 +325,24 @@ static bool compact(struct tcpd *x, u32 from)
 	return !r;
 }
 
-/* Worth it when most of what lies there is dead, or when it is many small messages. With traffic to carry it waits
- * longer, but not until the lots are full. */
+/* Worth it when half of the messages would be enough (an arena needs one of its own; of far ends many go into one): else
+ * many arenas are carried from lot to lot for ever. With traffic to carry it waits longer, but not until the lots are full. */
+static bool worth_compacting(const struct tcpd *x, u32 lot, bool busy)
+{
+	const struct lot *l = &x->lots.lot[lot];
+	u32 arenas = 0;
+
+	if (l->urgent || l->walked < (busy ? COMPACT_BUSY : COMPACT_MESSAGES))
+		return l->urgent;
+	for (u32 i = 0; i < ARENA_MAX; i++)
+		arenas += x->arena[i].mapped && x->arena[i].lot == lot;
+	return l->walked > 2 * (arenas + (l->live - MIN(arenas, l->live)) / LOT_FDS + 1);
+}
+
 void tcp_lots_compact(struct tcpd *x, bool busy)
 {
 	for (u32 i = 0; i < x->lots.n; i++) {
-		struct lot *l = &x->lots.lot[i];
-
-		if (!l->urgent && (l->walked < (busy ? COMPACT_BUSY : COMPACT_MESSAGES) || (l->dead < l->live && l->live > l->walked * 4)))
+		if (!worth_compacting(x, i, busy))
 			continue;
 		if (x->lots.next == i)
 			x->lots.next = (i + 1) % x->lots.n;
