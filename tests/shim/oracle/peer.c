@@ -14,12 +14,13 @@
 
 #include <sys/mman.h>
 
-static struct { volatile int rst; } *last;
+static struct { _Atomic int rst, begun, ended; } *last;
 
 static void reset(int c)
 {
 	struct linger l = { 1, 0 };
 
+	last->ended++;
 	setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
 	close(c);
 	_exit(0);
@@ -49,6 +50,7 @@ static void to_the_end(int c, bool echo)
 		if (echo && send(c, buf, (size_t)n, MSG_NOSIGNAL) < 0)
 			break;
 	last->rst = n < 0 && errno == ECONNRESET;
+	last->ended++;
 }
 
 static void act(int c, const char *line)
@@ -59,6 +61,7 @@ static void act(int c, const char *line)
 		fill(c, a);
 	} else if (sscanf(line, "sendfin %ld", &a) == 1) {
 		fill(c, a);
+		last->ended++;
 		close(c);
 		_exit(0);
 	} else if (sscanf(line, "half %ld", &a) == 1) {
@@ -79,7 +82,9 @@ static void act(int c, const char *line)
 			usleep((useconds_t)b * 1000);
 		}
 	} else if (!strncmp(line, "report", 6)) {
-		usleep(100000);
+		last->begun--;
+		for (int i = 0; i < 300 && last->begun != last->ended; i++)
+			usleep(10000);
 		send(c, last->rst ? "rst" : "fin", 3, MSG_NOSIGNAL);
 		close(c);
 		_exit(0);
@@ -105,6 +110,7 @@ static void serve(int c, const struct sockaddr_in *from)
 		if (connect(c, (struct sockaddr *)&a, sizeof(a)) < 0)
 			_exit(1);
 	}
+	last->begun++;
 	act(c, line + used);
 }
 

@@ -67,10 +67,10 @@ static void connected(void)
 {
 	int fd = ask("echo\n");
 
-	calls(fd);
 	result("listen", listen(fd, 5));
 	result("connect", connect(fd, (struct sockaddr *)&o.peer, sizeof(o.peer)));
 	result("bind", bind(fd, (struct sockaddr *)&o.mine, sizeof(o.mine)));
+	calls(fd);
 	wait_for(fd, POLLRDHUP);
 	calls(fd);
 }
