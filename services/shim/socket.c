@@ -280,7 +280,7 @@ static void disconnected(struct sock *s, int fd)
 /* sockd would not have it, so the far end is still here, with the plug. */
 static void unplug_own(struct sock *s)
 {
-	char junk[PLUG_BYTES];
+	char junk[PLUG_DEEP];
 
 	lock_take(&s->lock);
 	if (s->far >= 0)
@@ -318,7 +318,11 @@ int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len
 	if (live && (e = connect_busy(s, fd)) != 1)
 		return e;
 	r.port = from_be16(port);
-	stream_plug(s, fd, 0);	/* no OUT until it is decided; tcpd reads it away then */
+	/* no OUT until it is decided; tcpd reads it away then */
+	if (load_acquire(&s->life) == SOCK_LIVE || stream_nonblocking(fd, 0))
+		stream_plug(s, fd, 0);
+	else
+		stream_plug_deep(fd);
 	e = call(s, fd, &r);
 	if (e && load_acquire(&s->life) != SOCK_LIVE)
 		unplug_own(s);

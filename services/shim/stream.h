@@ -32,6 +32,8 @@ int stream_error(const struct sockbuf *b, bool take);	/* pending error, 0: none;
 u64 stream_arm(struct sock *s);			/* FIONREAD and friends: look, and want to be told what comes later */
 bool stream_spurious(struct sock *s, int fd);	/* poll said IN: is there nothing after all? (then: disarmed, wait again) */
 int stream_plug(struct sock *s, int fd, int flags);	/* take OUT away */
+void stream_plug_deep(int fd);			/* the same, for who connects and blocks: nobody reads the far end yet */
+#define PLUG_DEEP 2352u
 int stream_wait_out(struct sock *s, int fd);	/* until there is OUT, as a blocking send: 0, -EAGAIN (timeout), -EINTR */
 int stream_drain(struct sock *s, int fd);	/* all tokens out of the near end: how many, or -errno */
 bool stream_nonblocking(int fd, int flags);

@@ -52,6 +52,17 @@ int stream_plug(struct sock *s, int fd, int flags)
 	return r < 0 ? (int)r : 0;
 }
 
+/* The far end is still our own, and the caller is going to block: so many bytes that the send buffer is full. One plug takes
+ * OUT away, but a send blocks only when there are four, and each of them would wake the stack. */
+void stream_plug_deep(int fd)
+{
+	u8 buf[PLUG_DEEP] = { 0 };
+	struct plug p = { PLUG_MAGIC, 0 };
+
+	memcpy(buf, &p, sizeof(p));
+	sys_send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT);	/* EAGAIN: it is full already */
+}
+
 /* A blocking send of one more plug waits exactly as long as OUT is away, with the kernel's SO_SNDTIMEO, O_NONBLOCK
  * and SA_RESTART. That it may leave a plug behind when there is space is harmless: the stack reads it away. */
 int stream_wait_out(struct sock *s, int fd)
