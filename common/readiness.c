@@ -52,8 +52,10 @@ static bool in_flight(const struct ready *r)
 /* Is there something a reader would be told by reading? */
 static bool readable(const struct sockbuf *b)
 {
-	return load_relaxed(&b->s->rx_head) != atomic_load(&b->c->rx_tail) || load_relaxed(&b->s->err) ||
-	       load_relaxed(&b->s->fin);
+	u32 told = atomic_load(&b->c->err_taken);
+
+	return load_relaxed(&b->s->rx_head) != atomic_load(&b->c->rx_tail) || load_relaxed(&b->s->fin) ||
+	       (load_relaxed(&b->s->err) && told != (u32)load_relaxed(&b->s->attempt) + 1);
 }
 
 static void unplug(struct ready *r)
@@ -110,9 +112,9 @@ void ready_space(struct ready *r, const struct sockbuf *b)
 	if (!r->plugged)
 		return;
 	if (state != SKS_CONNECTED) {
-		if (state == SKS_FAILED || state == SKS_CLOSED)
+		if (state == SKS_CLOSED)
 			unplug(r);	/* OUT: a write fails at once */
-		return;			/* connecting: the plug is the application's wait */
+		return;			/* connecting, or about to once more: the plug is the application's wait */
 	}
 	fence_seq_cst();	/* tx_tail before tx_head; pairs with the plug's send() after tx_head was published */
 	used = atomic_load(&b->c->tx_head) - load_relaxed(&b->s->tx_tail);
