@@ -4,7 +4,6 @@
  * says who we are and which arenas we hold, then the request in flight is sent again with its id and its descriptors:
  * sockd answers from memory if it had been carried out (crash rule 7). Waiting ends after RPC_PATIENCE. */
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -77,6 +76,7 @@ void rpc_init(void)
 
 static int dial(void)
 {
+	struct timeval patience = { RPC_PATIENCE, 0 };
 	long s, r;
 
 	if (sockd.sun_family != AF_UNIX)
@@ -89,6 +89,7 @@ static int dial(void)
 		sys_close((int)s);
 		return (int)r;
 	}
+	sys_setsockopt((int)s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	r = fd_park((int)s);
 	ctl = r < 0 ? (int)s : (int)r;
 	fd_own(ctl, true);
@@ -116,26 +117,20 @@ static int transmit(const u8 *bytes, size_t n, const int *fds, int nfds)
 }
 
 /* The next message, or -errno. Descriptors that came with it are in fds. */
-static ssize_t receive(u8 *bytes, size_t n, int *fds, int *nfds, u64 deadline)
+static ssize_t receive(u8 *bytes, size_t n, int *fds, int *nfds)
 {
 	union { struct cmsghdr h; char space[CMSG_SPACE(RPC_FDS * sizeof(int))]; } control = { 0 };
 	struct iovec v = { bytes, n };
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	struct pollfd p = { ctl, POLLIN, 0 };
-	u64 now = now_ms();
-	struct timespec t = { (time_t)((deadline - MIN(now, deadline)) / 1000), 1000000 };
 	struct cmsghdr *c;
 	long r;
 
-	r = sys(SYS_ppoll, &p, 1, &t, 0, 8);
-	if (r == 0)
-		return -ETIMEDOUT;
-	do
+	do		/* as long as dial() said: RPC_PATIENCE */
 		r = sys(SYS_recvmsg, ctl, &m, MSG_CMSG_CLOEXEC);
 	while (r == -EINTR);
 	*nfds = 0;
 	if (r <= 0)
-		return r ? r : -ECONNRESET;
+		return r == -EAGAIN ? -ETIMEDOUT : r ? r : -ECONNRESET;
 	c = CMSG_FIRSTHDR(&m);
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
 		*nfds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -213,7 +208,7 @@ static void take_reply(struct rpc *r, const Strata__Sock__Reply *rep)
 }
 
 /* Send one packed request and wait for its reply. *ret_error: sockd's answer. 0, or -errno of the transport. */
-static int converse(const u8 *bytes, size_t n, u64 id, struct rpc *r, bool hello, int *ret_error, u64 deadline)
+static int converse(const u8 *bytes, size_t n, u64 id, struct rpc *r, bool hello, int *ret_error)
 {
 	u8 buf[RPC_BYTES], mem[RPC_BYTES];
 	int e = transmit(bytes, n, r ? r->fds : NULL, r ? r->nfds : 0);
@@ -223,7 +218,7 @@ static int converse(const u8 *bytes, size_t n, u64 id, struct rpc *r, bool hello
 		ProtobufCAllocator alloc = { bump_alloc, bump_free, &b };
 		Strata__Sock__Reply *rep;
 		int fds[RPC_FDS], nfds = 0;
-		ssize_t got = receive(buf, sizeof(buf), fds, &nfds, deadline);
+		ssize_t got = receive(buf, sizeof(buf), fds, &nfds);
 
 		if (got < 0)
 			return (int)got;
@@ -243,7 +238,7 @@ static int converse(const u8 *bytes, size_t n, u64 id, struct rpc *r, bool hello
 	return e;
 }
 
-static int hello(u64 deadline)
+static int hello(void)
 {
 	Strata__Sock__Request q = STRATA__SOCK__REQUEST__INIT;
 	Strata__Sock__Arena arenas[ARENA_MAX], *list[ARENA_MAX];
@@ -267,7 +262,7 @@ static int hello(u64 deadline)
 	q.client = client;
 	q.n_arenas = (size_t)n;
 	q.arenas = list;
-	r = converse(buf, strata__sock__request__pack(&q, buf), 0, NULL, true, &error, deadline);
+	r = converse(buf, strata__sock__request__pack(&q, buf), 0, NULL, true, &error);
 	if (!r && !error)
 		store_release(&greeted, 1);
 	return r ? r : error;
@@ -324,7 +319,7 @@ static int reach(u64 deadline)
 			return 0;
 		r = dial();
 		if (!r) {
-			r = hello(deadline);
+			r = hello();
 			if (!r)
 				return 0;
 			hang_up();
@@ -351,7 +346,7 @@ int rpc_call(struct rpc *r)
 		e = reach(deadline);
 		if (e)
 			break;
-		e = converse(buf, n, id, r, false, &error, deadline);
+		e = converse(buf, n, id, r, false, &error);
 		if (e) {
 			hang_up();
 			if (now_ms() >= deadline) {

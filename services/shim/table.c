@@ -247,13 +247,13 @@ void fd_own(int fd, bool own)
 int fd_park(int fd)
 {
 	struct rlimit lim = { 1024, 1024 };
-	int high = SHIM_HIGH_FD;
 	long r;
 
-	sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &lim);
-	if ((rlim_t)high >= lim.rlim_cur)
-		high = (int)(lim.rlim_cur / 2);
-	r = sys_fcntl(fd, F_DUPFD_CLOEXEC, high);
+	r = sys_fcntl(fd, F_DUPFD_CLOEXEC, SHIM_HIGH_FD);
+	if (r == -EINVAL) {		/* beyond RLIMIT_NOFILE */
+		sys(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, &lim);
+		r = sys_fcntl(fd, F_DUPFD_CLOEXEC, (long)(lim.rlim_cur / 2));
+	}
 	if (r < 0) {
 		sys_fcntl(fd, F_SETFD, FD_CLOEXEC);
 		return (int)r;
