@@ -187,7 +187,8 @@ def kill(layer, watch, curl):
 
 def download(digest):
 	out = WORK + '/downloaded'
-	cmd = ['strata', 'run', '-i', INSTANCE, '--', 'curl', '--fail', '--show-error', '--max-time', '120', '--progress-bar',
+	cmd = ['strata', 'run', '-i', INSTANCE, '--', 'curl', '--fail', '--show-error', '--max-time', '120',
+		'--progress-bar' if TTY else '--silent',	# in a log its bar would be one long line
 		'-o', out, f'http://{WEB}/file']
 	say('$ ' + ' '.join(cmd))
 	watch = Watch(out)
