@@ -2,7 +2,7 @@
  *
  * One thread. A pass calls every poller with a budget; while any of them had work the loop polls (descriptor
  * events are still looked at each pass, without a system call when there are none). When nothing has had work for poll_ns
- * (yielding the CPU meanwhile; not while a bulk stream passes), the loop declares sleep in the region, fences, asks every poller once more
+ * (yielding the CPU meanwhile; not while a bulk stream passes, and only while that finds work), the loop declares sleep in the region, fences, asks every poller once more
  * (`pending`), and only then blocks in io_uring until a descriptor, the doorbell or the deadline.
  * No wake-up without a sleeper: producers look at region_hdr.sleeping before they ring; it numbers the sleeps, so that
  * each of them rings once in a sleep, however much it publishes before the sleeper has got the CPU. */
@@ -33,6 +33,8 @@ struct loop {
 	u64 now;			/* CLOCK_MONOTONIC ns, refreshed each pass */
 	u64 poll_ns;			/* how long to poll without work before sleeping */
 	u64 bulk_until;			/* a bulk stream passes: until then it sleeps without polling first */
+	s32 luck;			/* has polling found work lately? */
+	u64 unlucky_until;		/* it has not: until then it sleeps without polling first */
 	u64 deadline;			/* earliest timer; UINT64_MAX none. Pollers lower it each pass with loop_deadline() */
 	bool quit;
 	u32 npollers;
