@@ -245,9 +245,8 @@ void daemon_ring(struct daemon *d, enum region_id who)
 {
 	u32 sleep;
 
-	/* Pairs with the fences in loop_sleep(): between declaring sleep and looking once more, either we see that it
-	 * sleeps, or it sees what we have published; between waking and the next pass, either we see that it is
-	 * awake, or it sees what we have published: so one ring in a sleep is enough. */
+	/* Pairs with the fence in loop_sleep(), between declaring sleep and looking once more: either we see that it
+	 * sleeps, or it sees what we have published. One ring in a sleep is enough: it looks again before the next. */
 	fence_seq_cst();
 	sleep = load_relaxed(d->sleeps[who]);
 	if (!sleep || sleep == d->rung[who])

@@ -237,21 +237,21 @@ static int loop_sleep(struct loop *l)
 {
 	int r = 0;
 
-	if (!++*l->epoch)
-		++*l->epoch;	/* 0 says awake */
-	if (l->sleeping)
-		store_relaxed(l->sleeping, *l->epoch);
+	if (l->sleeping) {
+		u32 e = load_relaxed(l->epoch) + 1;
+
+		e += !e;	/* 0 says awake */
+		store_relaxed(l->epoch, e);
+		store_release(l->sleeping, e);	/* after the number is noted for a successor */
+	}
 	/* Pairs with the fence in daemon_ring(), between publishing and looking at `sleeping`: either the
 	 * producer sees that we sleep and rings, or we see in loop_pending() what it has published. */
 	fence_seq_cst();
 	if (!loop_pending(l))
 		r = loop_block(l);
-	if (l->sleeping) {
+	/* Late or not: who still sees this sleep's number and has rung in it relies on the look before the next one. */
+	if (l->sleeping)
 		store_relaxed(l->sleeping, 0);
-		/* Pairs with the fence in daemon_ring(), too: who still saw this sleep's number, had rung in it, and so did
-		 * not ring again, has published what the next pass finds. */
-		fence_seq_cst();
-	}
 	return r;
 }
 

@@ -28,8 +28,8 @@ struct loop_poller {
 struct loop {
 	struct io_uring uring;
 	_Atomic u32 *sleeping;		/* region_hdr.sleeping of this daemon, or NULL: 0 awake, else the number of this sleep */
-	u32 *epoch;			/* number of the last sleep: in the region, so that a successor does not use one again */
-	u32 own_epoch;			/* ... or here */
+	_Atomic u32 *epoch;		/* number of the last sleep: in the region, so that a successor does not use one again */
+	_Atomic u32 own_epoch;			/* ... or here */
 	u64 now;			/* CLOCK_MONOTONIC ns, refreshed each pass */
 	u64 poll_ns;			/* how long to poll without work before sleeping */
 	u64 bulk_until;			/* a bulk stream passes: until then it sleeps without polling first */

@@ -19,7 +19,7 @@ struct region_hdr {
 	u32 id;			/* enum region_id */
 	u64 size;
 	_Alignas(CACHELINE) _Atomic u32 sleeping;	/* not 0: owner sleeps, its doorbell wants ringing after publishing; numbers the sleeps */
-	u32 epoch;					/* the owner's: number of its last sleep */
+	_Atomic u32 epoch;				/* the owner's: number of its last sleep */
 	_Alignas(CACHELINE) _Atomic u32 starts;		/* how often an owner has started: 1 = first */
 	u32 pid;					/* owner's pid, for people */
 	_Atomic u64 started;				/* CLOCK_MONOTONIC ns of the last start */

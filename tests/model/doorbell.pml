@@ -1,12 +1,13 @@
 /* doorbell.pml – the sleep flag and the doorbell (common/loop.c, daemon_ring()): no wake-up is lost.
  *
- *	producer: publish head; fence; sleeping? ring          consumer: poll; nothing: sleeping = 1; fence;
- *	                                                                 look again; block until the bell
+ *	producer: publish head; fence; asleep, in another      consumer: poll; nothing: sleeping = ++epoch; fence;
+ *	          sleep than the one rung for last? ring                  look again; block until the bell
  *
  * On x86's memory (tso.h), with either process killed KILLS times anywhere. A lost wake-up is an invalid end state.
  *
  * Mutants, each of which must fail:
  *   NO_PRODUCER_FENCE, NO_CONSUMER_FENCE   the two fences, one at a time
+ *   OLD_EPOCH                              a consumer's successor numbers its sleeps anew
  *   NO_RECHECK                             the consumer does not look again
  *   NO_START_BELL                          a producer's successor does not ring at its start
  *   ASLEEP                                 a consumer's successor starts asleep
@@ -19,6 +20,7 @@
 #define HEAD 0		/* producer's */
 #define TAIL 1		/* consumer's */
 #define SLEEPING 2
+#define EPOCH 3		/* consumer's, in its region */
 chan out = [2] of { byte, byte }	/* producer's stores */
 chan in = [3] of { byte, byte }		/* consumer's */
 byte bell;				/* the eventfd: the kernel's, ordered by itself */
@@ -34,7 +36,7 @@ end:	do
 }
 
 active proctype producer() {
-	byte n;
+	byte n, asleep, rung;
 
 	do
 	:: n < ITEMS ->
@@ -44,14 +46,18 @@ active proctype producer() {
 #ifndef NO_PRODUCER_FENCE
 		FENCE(out);
 #endif
+		asleep = m[SLEEPING];
 		if
-		:: m[SLEEPING] -> KILL; bell = 1
+		:: asleep && asleep != rung -> KILL; bell = 1; rung = asleep
 		:: else
-		fi
+		fi;
+		asleep = 0
 	:: n == ITEMS -> break
 	:: false ->
 killed:		FENCE(out);
 		n = m[HEAD];
+		rung = 0;
+		asleep = 0;
 #ifndef NO_START_BELL
 		bell = 1
 #endif
@@ -59,7 +65,7 @@ killed:		FENCE(out);
 }
 
 active proctype consumer() {
-	byte n, seen;
+	byte n, seen, epoch;
 
 	do
 	:: n == ITEMS -> break
@@ -71,7 +77,9 @@ active proctype consumer() {
 			STORE(in, TAIL, n);
 			KILL
 		:: else ->
-			STORE(in, SLEEPING, 1);
+			epoch++;
+			STORE(in, EPOCH, epoch);
+			STORE(in, SLEEPING, epoch);
 			KILL;
 #ifndef NO_CONSUMER_FENCE
 			FENCE(in);
@@ -89,6 +97,11 @@ active proctype consumer() {
 	:: false ->
 killed:		FENCE(in);
 		n = m[TAIL];
+#ifdef OLD_EPOCH
+		epoch = 0;
+#else
+		epoch = m[EPOCH];
+#endif
 #ifdef ASLEEP
 		bell > 0; bell = 0
 #else
