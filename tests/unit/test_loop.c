@@ -246,11 +246,26 @@ static void a_past_deadline_does_not_block(void)
 	close_loop();
 }
 
+static u32 yields_in(u64 ns)
+{
+	u64 end = clock_ns() + ns;
+	u32 n = 0;
+
+	while (clock_ns() < end) {
+		sched_yield();
+		n++;
+	}
+	return n;
+}
+
 static void polls_for_a_while_before_it_sleeps(void)
 {
+	u32 possible = yields_in(20 * MS);	/* with what else runs on this machine now */
+
 	open_loop(20 * MS, 60 * MS);
 	CHECK_EQ(loop_run(&l), 0);
-	CHECK(s.passes > 50);			/* 20 ms of sched_yield */
+	possible = MIN(possible, yields_in(20 * MS));
+	CHECK(s.passes > MIN(50u, possible / 20));	/* 20 ms of sched_yield */
 	CHECK(l.sleeps >= 1 && l.sleeps <= 3);
 	close_loop();
 }
