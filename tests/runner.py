@@ -197,7 +197,7 @@ def main():
 	build(args, where, options)
 	suites = args.suites or SUITES
 	if 'fuzz' in suites and fuzz_targets():
-		build(args, where + '-fuzz', ['-Dfuzz=true', '-Db_lundef=false'], {'CC': 'clang'})
+		build(args, where + '-fuzz', ['-Dfuzz=true', '-Db_lundef=false', '-Db_sanitize=address,undefined'], {'CC': 'clang'})
 	print(f'built in {time.monotonic() - start:.0f} s: {where}', flush=True)
 
 	status = 0
