@@ -237,8 +237,9 @@ class Stack:
 
 	@staticmethod
 	def output(proc):
-		proc.out.seek(0)
-		return proc.out.read().decode(errors='replace')
+		# The offset is the program's, too: to seek in the file would move where it writes next.
+		fd = proc.out.fileno()
+		return os.pread(fd, os.fstat(fd).st_size, 0).decode(errors='replace')
 
 	@staticmethod
 	def end(proc):
