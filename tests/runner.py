@@ -2,24 +2,28 @@
 #
 # A suite NAME is the tests that meson registers under suite 'NAME' and every executable file of tests/NAME/. Each prints TAP
 # (a program that does not is one case: its exit status). Cases are counted one by one; a test that dies early, prints fewer
-# cases than it planned or runs over its time is a failed case of its own.
+# cases than it planned or runs over its time is a failed case of its own. What every case said last is kept in RESULTS of
+# the build directory: the conformance suite, always the last, reads it there. Lines of TAP that begin with "# note:" are shown.
 import argparse, concurrent.futures, json, os, re, shlex, signal, subprocess, sys, time
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SUITES = ['unit', 'model', 'sim', 'script', 'conformance', 'fuzz', 'shim', 'live', 'systemd']
+SUITES = ['unit', 'model', 'sim', 'script', 'fuzz', 'shim', 'live', 'systemd', 'conformance']
 ALONE = {'shim', 'live', 'systemd', 'bench'}		# one test at a time: they measure time or own the machine
 ROOT = {'live', 'systemd', 'bench'}			# need network namespaces
-TIMEOUT = {'live': 300, 'systemd': 300, 'bench': 1800}
+TIMEOUT = {'live': 300, 'systemd': 300, 'bench': 1800, 'conformance': 3600}
+RESULTS = 'test-results.json'	# {program: {started: seconds, cases: {name: 'ok' | 'not ok' | 'skip'}}}
 
 
 class Result:
 	def __init__(self, name):
 		self.name, self.passed, self.failed, self.skipped = name, 0, 0, 0
 		self.bad, self.output, self.seconds, self.again = [], '', 0.0, ''
+		self.cases, self.started = {}, 0.0
 
 
 def case_count(res, status):
 	"""A program whose exit status is its one result, as meson has it: 77 is skipped."""
+	res.cases[''] = 'skip' if status == 77 else 'ok' if status == 0 and not res.failed else 'not ok'
 	if status == 77:
 		res.skipped += 1
 	elif status == 0:
@@ -37,7 +41,9 @@ def tap_count(res, text, status):
 		if m:
 			seen = (seen or 0) + 1
 			what = m.group(2)
-			if re.search(r'#\s*(skip|todo)', what, re.I):
+			skip = re.search(r'\s*#\s*(skip|todo)', what, re.I)
+			res.cases[what[:skip.start()] if skip else what] = 'skip' if skip else 'not ok' if m.group(1) else 'ok'
+			if skip:
 				res.skipped += 1
 			elif m.group(1):
 				res.failed += 1
@@ -66,6 +72,7 @@ def run_one(test):
 	res = Result(test['name'])
 	env = dict(os.environ, **test['env'])
 	start = time.monotonic()
+	res.started = time.time()
 	res.again = shlex.join(test['cmd'])
 	proc = subprocess.Popen(test['cmd'], cwd=test['cwd'], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
 		stderr=subprocess.STDOUT, text=True, errors='replace', start_new_session=True)
@@ -97,6 +104,9 @@ def report(res):
 	mark = 'FAIL' if res.failed else 'skip' if not res.passed else 'ok'
 	print(f'{mark:4} {res.name:32} {res.passed:6}/{cases:<6} {res.seconds:6.1f} s' +
 		(f'  {res.skipped} skipped' if res.skipped else ''), flush=True)
+	for line in (res.output or '').splitlines():
+		if line.startswith('# note: '):
+			print(f'       {line[8:]}', flush=True)
 	if res.failed:
 		for what in res.bad[:20]:
 			print(f'       not ok: {what}')
@@ -141,21 +151,51 @@ def script_tests(where, suite, user):
 			yield {'name': f'{suite}/{name}', 'cmd': cmd, 'cwd': TREE, 'env': {}, 'timeout': TIMEOUT.get(suite, 600), 'tap': True}
 
 
+def tests_of(where, suite):
+	tests = [*meson_tests(where, suite)]
+	known = {os.path.realpath(word) for t in tests for word in t['cmd']}
+	return tests + [t for t in script_tests(where, suite, os.geteuid())
+		if os.path.realpath(os.path.join(TREE, 'tests', t['name'])) not in known]
+
+
+def results_read(where):
+	try:
+		with open(os.path.join(where, RESULTS), encoding='utf-8') as f:
+			return json.load(f)
+	except (OSError, ValueError):
+		return {}
+
+
+def results_keep(where, done):
+	"""Results of one run. A program of two builds (fuzz) runs twice: the worse of each case counts."""
+	fresh = {}
+	for res in done:
+		program = fresh.setdefault(res.name, {'started': res.started, 'cases': {}})
+		for name, what in res.cases.items():
+			if program['cases'].get(name) != 'not ok':
+				program['cases'][name] = what
+	path = os.path.join(where, RESULTS)
+	everything = dict(results_read(where), **fresh)
+	with open(path + '.new', 'w', encoding='utf-8') as f:
+		json.dump(everything, f, indent=1, sort_keys=True)
+	os.replace(path + '.new', path)
+
+
 def suites_run(args, where, suites):
 	total = Result('all')
-	for suite in suites:
-		tests = [*meson_tests(where, suite)]
-		known = {os.path.realpath(word) for t in tests for word in t['cmd']}
-		tests += [t for t in script_tests(where, suite, os.geteuid()) if os.path.realpath(os.path.join(TREE, 'tests', t['name'])) not in known]
+	for suite in sorted(suites, key=lambda s: s == 'conformance'):
+		tests, done = tests_of(where, suite), []
 		if suite == 'fuzz' and fuzz_targets():
 			tests += meson_tests(where + '-fuzz', suite)
 		with concurrent.futures.ThreadPoolExecutor(1 if suite in ALONE else os.cpu_count() or 1) as pool:
-			for done in concurrent.futures.as_completed([pool.submit(run_one, t) for t in tests]):
-				res = done.result()
+			for future in concurrent.futures.as_completed([pool.submit(run_one, t) for t in tests]):
+				res = future.result()
+				done.append(res)
 				report(res)
 				total.passed += res.passed
 				total.failed += res.failed
 				total.skipped += res.skipped
+		results_keep(where, done)
 	return total
 
 
