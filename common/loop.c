@@ -100,7 +100,7 @@ static int loop_arm(struct loop *l, u32 id)
 
 int loop_add_fd(struct loop *l, int fd, u32 events, loop_fd_fn fn, void *arg)
 {
-	u32 id = 0;
+	u32 id = l->fds_free;
 	int r;
 
 	while (id < LOOP_FDS && l->fds[id].used)
@@ -115,6 +115,7 @@ int loop_add_fd(struct loop *l, int fd, u32 events, loop_fd_fn fn, void *arg)
 		l->fds[id].used = false;
 		return r;
 	}
+	l->fds_free = id + 1;
 	return (int)id;
 }
 
@@ -127,6 +128,7 @@ void loop_del_fd(struct loop *l, int id)
 	if (id < 0 || id >= LOOP_FDS || !l->fds[id].used)
 		return;
 	l->fds[id].used = false;
+	l->fds_free = MIN(l->fds_free, (u32)id);
 	if (l->fds[id].armed && loop_sqe(l, &sqe) == 0) {
 		io_uring_prep_poll_remove(sqe, fd_name(l, (u32)id));
 		io_uring_sqe_set_data64(sqe, LOOP_NOBODY);

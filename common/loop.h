@@ -21,7 +21,7 @@ struct loop_poller {
 	void *arg;
 };
 
-#define LOOP_FDS 1024
+#define LOOP_FDS 2048		/* tcpd: a doorbell per arena */
 #define LOOP_POLLERS 16
 #define LOOP_BUDGET 64
 
@@ -39,6 +39,7 @@ struct loop {
 	bool quit;
 	u32 npollers;
 	struct loop_poller poller[LOOP_POLLERS];
+	u32 fds_free;			/* no free entry below */
 	struct loop_fd fds[LOOP_FDS];
 	u64 passes, sleeps;
 };

@@ -15,11 +15,11 @@
 
 #include "common/base.h"
 
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 #define ARENA_MAGIC 0x415245e1415245e1ull
 #define ARENA_SLOTS 512u
 #define ARENA_ACTIVE 256u	/* slots below: allocated by sockd; from here: by tcpd */
-#define ARENA_MAX 64u
+#define ARENA_MAX 1024u		/* tables of this size are never walked: see common/bitmap.h, tcp_slot_next(), services/sock/apps.h */
 #define SK_MAX (ARENA_SLOTS * ARENA_MAX)
 #define SK(arena, slot) ((arena) * ARENA_SLOTS + (slot))
 #define SK_ARENA(sk) ((sk) / ARENA_SLOTS)
@@ -83,12 +83,14 @@ struct arena_hdr {
 	u32 uid;			/* of the application that made it */
 	u64 secret[2];			/* proves access when a client reconnects; only mapped by who has the descriptors */
 	u64 stack_bytes, client_bytes;	/* sizes of the two memfds */
-	u8 pad[PAGE - 64];
+	_Atomic u32 cold;		/* tcpd's alone: it does not look at the kicks of this arena, ring its eventfd after one */
+	u8 pad[PAGE - 68];
 };
+static_assert(offsetof(struct arena_hdr, cold) == 64, "a line of its own: every kick reads it");
 
 /* Stack half: arena_hdr, words, then nslots receive rings of rx_size at ARENA_STACK_RINGS. */
 struct arena_stack {
-	struct arena_hdr hdr;		/* written once by sockd before anyone else maps it */
+	struct arena_hdr hdr;		/* written by sockd before anyone else maps it; from then on `cold` by tcpd */
 	struct sk_stack sk[ARENA_SLOTS];
 };
 
@@ -118,7 +120,7 @@ static inline u8 *arena_tx(struct arena_client *a, u32 slot, u32 tx_size)
 /* REGION_PUB: one page, tcpd's, read by every client. */
 struct pub_shm {
 	u64 magic;
-	_Atomic u32 sleeping;	/* tcpd sleeps: after a kick, ring the arena's eventfd */
+	_Atomic u32 sleeping;	/* tcpd sleeps: after a kick, ring the arena's eventfd (as when arena_hdr.cold says so) */
 	_Atomic u32 starts;
 };
 

@@ -12,7 +12,7 @@
 #include "common/counters.h"
 #include "common/ring.h"
 
-#define SOCK_VERSION 2u
+#define SOCK_VERSION 3u
 #define SOCK_OPT_MAX 264u	/* TCP_INFO fits */
 #define SOCK_HINTS 4096u
 
@@ -40,13 +40,20 @@ struct sk_ctl {
 /* used: use << 1 | live. `use` counts up when the number is taken and again when it is given up, so that a parked
  * message of an earlier use is told from a living one. app: number of the application (its process family),
  * used once: tcpd may put connections of one's listener into another arena's slots. */
-struct sock_arena { _Atomic u32 used; u32 uid, pid, app; u64 secret[2]; char comm[16]; };
+struct sock_arena {
+	_Atomic u32 used;
+	u32 uid, pid, app;
+	u64 secret[2];
+	char comm[16];
+	_Atomic u32 high;	/* slots below ARENA_ACTIVE from here on were not used in this use. Stored before sk_ctl.gen */
+};
 
 /* Hints, both ways. Below SK_MAX: a socket's mailbox. */
 #define SOCK_HINT_SCAN 0xffffffffu		/* hints were lost, or an arena came: look at everything */
-#define SOCK_HINT_GONE 0xfffffffeu		/* sockd: arenas were given up */
+#define SOCK_HINT_GONE 0x20000000u		/* sockd: | arena: it was given up */
 #define SOCK_HINT_KICK 0x40000000u		/* sockd: | arena: one who had it mapped is gone and may have died before he kicked */
 #define SOCK_HINT_ARENA 0x80000000u		/* tcpd: | arena: this application needs more slots for accepted connections */
+static_assert(SK_MAX <= SOCK_HINT_GONE, "a hint is a socket or has a bit of its own");
 
 /* A request of the `strata` command to ipd: one at a time, same protocol (ip_shm.admin_ans). */
 struct ip_admin { _Atomic u32 seq; u32 len; u8 request[2040]; };	/* request: protobuf, proto/control.proto */
@@ -56,7 +63,8 @@ struct sock_shm {
 	struct counters counters;
 	struct ip_admin ip_admin;
 	struct sock_arena arena[ARENA_MAX];
-	_Atomic u64 left;	/* bit per arena whose application has no client: tcpd says when its accepted sockets are gone */
+	_Atomic u64 left[ARENA_MAX / 64];	/* bit per arena whose application has no client: tcpd says when its accepted
+						 * sockets are gone */
 	struct ring_prod sock_tcp;	/* hints: u32 sk */
 	struct ring_cons tcp_sock;
 	u32 sock_tcp_slots[SOCK_HINTS];

@@ -16,7 +16,7 @@
 
 #include "proto/shm/arena.h"
 
-#define TCB_VERSION 2u
+#define TCB_VERSION 3u
 #define TCB_MAGIC 0x5443422053545241ull
 #define TCP_REQ_MAX 4096u	/* handshakes in progress, all listeners together */
 #define TCP_TW_MAX 32768u
@@ -135,8 +135,10 @@ struct tcp_tables {
 	u64 magic;			/* stored last when initialising; version in the same page */
 	u32 version, pad;
 	_Atomic u64 accept_seq;		/* next tcp_sock.accept_seq */
-	_Atomic u32 sk_high;		/* one past the highest slot ever used: what a start must look at */
 	_Atomic u32 tw_high, req_high;
+	/* Slots that were ever used since their arena came: [0] from 0 on, [1] from ARENA_ACTIVE on. Stored before the
+	 * phase. What a start looks at, and everybody who looks at all sockets: tcp_slot_next(). */
+	_Atomic u16 high[ARENA_MAX][2];
 	_Alignas(PAGE) struct tcp_sock sk[SK_MAX];
 	/* Crash rule 5: bytes already at their final place in the receive ring, beyond rx_head. One word each:
 	 * low 32 bits of the starting offset << 32 | length; 0: none. In no order; may overlap after a crash. */
@@ -144,5 +146,25 @@ struct tcp_tables {
 	_Alignas(PAGE) struct tcp_req req[TCP_REQ_MAX];
 	_Alignas(PAGE) struct tcp_tw tw[TCP_TW_MAX];
 };
+
+/* The first slot from sk on, below end, that was ever used; end: there is none. */
+static inline u32 tcp_slot_next(const struct tcp_tables *t, u32 sk, u32 end)
+{
+	for (u32 a = SK_ARENA(sk); a < ARENA_MAX && sk < end; sk = SK(++a, 0)) {
+		u32 low = load_acquire(&((struct tcp_tables *)t)->high[a][0]);
+		u32 top = ARENA_ACTIVE + load_acquire(&((struct tcp_tables *)t)->high[a][1]);
+
+		if (SK_SLOT(sk) < MIN(low, ARENA_ACTIVE))
+			return MIN(sk, end);
+		sk = MAX(sk, SK(a, ARENA_ACTIVE));
+		if (SK_SLOT(sk) < MIN(top, ARENA_SLOTS))
+			return MIN(sk, end);
+	}
+	return end;
+}
+
+#define TCP_SLOT_EACH(sk, t, from, end) \
+	for (u32 sk = tcp_slot_next((t), (from), (end)); sk < (end); sk = tcp_slot_next((t), sk + 1, (end)))
+#define TCP_SLOT_OF_ARENA(sk, t, arena) TCP_SLOT_EACH(sk, t, SK(arena, 0), SK((arena) + 1, 0))
 
 #endif

@@ -8,7 +8,7 @@
 #include "proto/shm/sock.h"
 #include "proto/shm/tcb.h"
 
-#define TCP_VERSION 1u
+#define TCP_VERSION 2u
 #define TCP_NSMALL 4096u
 #define TCP_NLARGE 512u
 #define TCP_NBUF (TCP_NSMALL + TCP_NLARGE)

@@ -163,7 +163,7 @@ int cmd_ss(struct cli *c, int argc, char **argv)
 		       "Peer Address:Port", w.people ? "  Process" : "");
 	if (c->tcp->t.magic != TCB_MAGIC || c->tcp->t.version != TCB_VERSION)
 		return EXIT_SUCCESS;	/* tcpd has not started yet: no connections */
-	for (u32 sk = 0; sk < MIN(load_acquire(&c->tcp->t.sk_high), SK_MAX); sk++)
+	TCP_SLOT_EACH(sk, &c->tcp->t, 0, SK_MAX)
 		show_sk(c, &w, sk);
 	if (w.all) {
 		show_half_open(c, &w);

@@ -19,6 +19,8 @@ struct arena_here {
 	_Atomic u32 ready;
 };
 static struct arena_here arenas[ARENA_MAX];
+static u16 mapped[ARENA_MAX];	/* which of them, in the order they came */
+static _Atomic u32 nmapped;
 static _Atomic u32 adopting;
 static _Atomic(struct pub_shm *) pub;
 
@@ -105,6 +107,10 @@ int arena_adopt(u32 id, int stackfd, int clientfd, int bell)
 				fd_own(a->bell, true);
 			bell = -1;
 			r = 0;
+			if (!load_relaxed(&a->ready)) {
+				mapped[load_relaxed(&nmapped)] = (u16)id;
+				store_release(&nmapped, load_relaxed(&nmapped) + 1);
+			}
 			store_release(&a->ready, 1);
 		}
 	}
@@ -121,20 +127,18 @@ const struct arena_map *arena_find(u32 id)
 	return id < ARENA_MAX && load_acquire(&arenas[id].ready) ? &arenas[id].map : NULL;
 }
 
-int arena_proofs(struct arena_proof *p, int max)
+u32 arena_proofs(struct arena_proof *p, u32 from, u32 max)
 {
-	int n = 0;
+	u32 n = 0;
 
-	for (u32 i = 0; i < ARENA_MAX && n < max; i++) {
-		if (!load_acquire(&arenas[i].ready))
-			continue;
-		p[n].id = i;
-		memcpy(p[n++].secret, arenas[i].map.stack->hdr.secret, sizeof(p->secret));
+	for (u32 end = load_acquire(&nmapped); from < end && n < max; from++) {
+		p[n].id = mapped[from];
+		memcpy(p[n++].secret, arenas[mapped[from]].map.stack->hdr.secret, sizeof(p->secret));
 	}
 	return n;
 }
 
-/* Pairs with the fence between `sleeping` and tcpd's last look at the kick counters. */
+/* Pairs with the fences between `sleeping` or `cold` and tcpd's last look at the kick counters. */
 void arena_kick(u32 sk)
 {
 	struct arena_here *a = &arenas[SK_ARENA(sk)];
@@ -143,7 +147,7 @@ void arena_kick(u32 sk)
 
 	atomic_fetch_add(&a->map.client->kick[SK_SLOT(sk)], 1);
 	fence_seq_cst();
-	if (!p || load_relaxed(&p->sleeping))
+	if (!p || load_relaxed(&p->sleeping) || load_relaxed(&a->map.stack->hdr.cold))
 		sys(SYS_write, a->bell, &one, 8);
 }
 

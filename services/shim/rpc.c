@@ -17,6 +17,7 @@
 #define RPC_BYTES 8192
 #define RPC_FDS 8
 #define BYPASS_MAX 64
+#define PROOFS 64u		/* a HELLO; RPC_BYTES has room for it */
 
 static int ctl = -1;		/* the connection, parked high */
 static struct sockaddr_un sockd;	/* from the environment at the start: programs overwrite theirs (nginx) */
@@ -238,17 +239,16 @@ static int converse(const u8 *bytes, size_t n, u64 id, struct rpc *r, bool hello
 	return e;
 }
 
-static int hello(void)
+/* Who we are, and arenas we hold from the from-th on. */
+static int hello_some(u32 from, u32 *ret_n, int *ret_error)
 {
 	Strata__Sock__Request q = STRATA__SOCK__REQUEST__INIT;
-	Strata__Sock__Arena arenas[ARENA_MAX], *list[ARENA_MAX];
-	struct arena_proof proof[ARENA_MAX];
+	Strata__Sock__Arena arenas[PROOFS], *list[PROOFS];
+	struct arena_proof proof[PROOFS];
 	u8 buf[RPC_BYTES];
-	int n = arena_proofs(proof, ARENA_MAX), r, error = 0;
+	u32 n = *ret_n = arena_proofs(proof, from, PROOFS);
 
-	while (!client)
-		sys(SYS_getrandom, &client, sizeof(client), 0);
-	for (int i = 0; i < n; i++) {
+	for (u32 i = 0; i < n; i++) {
 		strata__sock__arena__init(&arenas[i]);
 		arenas[i].id = proof[i].id;
 		arenas[i].has_secret0 = arenas[i].has_secret1 = 1;
@@ -260,9 +260,22 @@ static int hello(void)
 	q.id = 0;
 	q.has_client = 1;
 	q.client = client;
-	q.n_arenas = (size_t)n;
+	q.n_arenas = n;
 	q.arenas = list;
-	r = converse(buf, strata__sock__request__pack(&q, buf), 0, NULL, true, &error);
+	return converse(buf, strata__sock__request__pack(&q, buf), 0, NULL, true, ret_error);
+}
+
+static int hello(void)
+{
+	int r, error = 0;
+	u32 from = 0, n;
+
+	while (!client)
+		sys(SYS_getrandom, &client, sizeof(client), 0);
+	do {
+		r = hello_some(from, &n, &error);
+		from += n;
+	} while (!r && !error && n == PROOFS);
 	if (!r && !error)
 		store_release(&greeted, 1);
 	return r ? r : error;

@@ -91,7 +91,7 @@ void fd_own(int fd, bool own);
 int arena_adopt(u32 id, int stackfd, int clientfd, int bell);	/* maps; takes the descriptors */
 const struct arena_map *arena_find(u32 id);	/* NULL: not mapped here */
 struct arena_proof { u32 id; u64 secret[2]; };
-int arena_proofs(struct arena_proof *p, int max);
+u32 arena_proofs(struct arena_proof *p, u32 from, u32 max);	/* of the arenas mapped here, by number from `from` on */
 void arena_kick(u32 sk);			/* tell the stack that words of sk changed */
 int pub_adopt(int fd);
 

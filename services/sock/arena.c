@@ -26,11 +26,6 @@
 #define DEAD_MAX 32u			/* dead messages: then they are thrown away */
 #define ASK_AFTER (60 * NSEC_PER_SEC)	/* longer than a client repeats a request */
 
-bool arena_live(const struct sockd *s, u32 id)
-{
-	return s->arena[id].stack && (load_relaxed(&s->d.sock->arena[id].used) & 1);
-}
-
 /* The bytes go at once, whoever still has them mapped and whatever messages lie in lots. tcpd does the other half. */
 static void punch(int client_rw)
 {
@@ -63,9 +58,9 @@ static int map_words(struct arena_own *a, int stack_ro, int client_rw)
 static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
 {
 	struct arena_own *a = &s->arena[m->id];
-	const struct sock_arena *o = &s->d.sock->arena[m->id];
+	struct sock_arena *o = &s->d.sock->arena[m->id];
 
-	if (load_relaxed(&((struct sock_arena *)o)->used) != (m->use << 1 | 1)) {
+	if (load_relaxed(&o->used) != (m->use << 1 | 1)) {
 		punch(fd[1]);		/* given up, perhaps just before our predecessor died */
 		return -ESTALE;
 	}
@@ -79,16 +74,20 @@ static int adopt(struct sockd *s, const struct lot_arena *m, const int *fd)
 	struct quota *q = quota_of(s, o->uid);
 	if (q)
 		q->arenas++;
-	for (u32 i = 0; i < ARENA_ACTIVE; i++) {
+	memset(a->free, 0xff, sizeof(a->free));
+	a->nfree = ARENA_ACTIVE;
+	for (u32 i = 0; i < MIN(load_relaxed(&o->high), ARENA_ACTIVE); i++) {
 		const struct sk_ctl *ctl = &s->d.sock->ctl[SK(m->id, i)];
 
-		if (!(load_relaxed(&ctl->gen) & 1)) {
-			a->free[i / 64] |= 1ull << (i % 64);
-			a->nfree++;
-		} else if ((q = quota_of(s, ctl->uid))) {
+		if (!(load_relaxed(&ctl->gen) & 1))
+			continue;
+		bit_clear(a->free, i);
+		a->nfree--;
+		if ((q = quota_of(s, ctl->uid)))
 			q->sockets++;
-		}
 	}
+	bit_set(s->live, m->id);
+	apps_add(&s->apps, o->app, m->id);
 	return 0;
 }
 
@@ -118,8 +117,8 @@ static int walk_lot(struct sockd *s, struct lot *l)
 static void ask_about_sockets(struct sockd *s)
 {
 	s->ask_at = 0;
-	for (u32 a = 0; a < ARENA_MAX; a++) {
-		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++) {
+	BIT_EACH(a, s->live, ARENA_MAX) {
+		SLOT_USED_EACH(i, s, a) {
 			struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
 
 			slot_reap(s, SK(a, i));
@@ -261,6 +260,8 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 	*a = (struct arena_own){ .stack = a->stack, .client = a->client, .stack_ro = h.stack_ro, .client_rw = h.client_rw,
 				 .bell = h.bell, .free = { ~0ull, ~0ull, ~0ull, ~0ull }, .nfree = ARENA_ACTIVE };
 	q->arenas++;
+	bit_set(s->live, (u32)id);
+	apps_add(&s->apps, o->app, (u32)id);
 	store_release(&o->used, use << 1 | 1);
 	mailbox_hint(s, SOCK_HINT_SCAN);
 	return id;
@@ -268,15 +269,22 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 
 /* ---- giving up ---- */
 
-static bool same_app(const struct sockd *s, u32 a, u32 b)
+/* The arenas of an application, the given one among them if it lives. */
+static u32 app_next(const struct sockd *s, u32 app, u32 i)
 {
-	return arena_live(s, a) && s->d.sock->arena[a].app == s->d.sock->arena[b].app;
+	while (i < ARENA_MAX && s->d.sock->arena[i].app != app)
+		i = apps_next(&s->apps, i);
+	return i;
 }
+
+static u32 app_first(const struct sockd *s, u32 app) { return app_next(s, app, apps_first(&s->apps, app)); }
+#define APP_EACH(i, s, id) for (u32 app = (s)->d.sock->arena[id].app, i = app_first((s), app); i < ARENA_MAX; \
+				i = app_next((s), app, apps_next(&(s)->apps, i)))
 
 static bool has_client(const struct sockd *s, u32 id)
 {
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (s->arena[i].clients && same_app(s, i, id))
+	APP_EACH(i, s, id)
+		if (s->arena[i].clients)
 			return true;
 	return false;
 }
@@ -284,21 +292,21 @@ static bool has_client(const struct sockd *s, u32 id)
 /* Tell tcpd whose accepted sockets' ends we want to hear of. */
 static void mark_left(struct sockd *s, u32 id, bool left)
 {
-	u64 was = load_relaxed(&s->d.sock->left), now = was;
+	APP_EACH(i, s, id) {
+		_Atomic u64 *word = &s->d.sock->left[i / 64];
+		u64 was = load_relaxed(word), bit = 1ull << (i % 64);
 
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (same_app(s, i, id))
-			now = left ? now | 1ull << i : now & ~(1ull << i);
-	if (now != was)
-		store_release(&s->d.sock->left, now);
+		if (!(was & bit) == left)
+			store_release(word, was ^ bit);
+	}
 }
 
 static bool has_socket(const struct sockd *s, u32 id)
 {
 	if (s->arena[id].nfree != ARENA_ACTIVE)
 		return true;
-	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
-		if (slot_gen(s, SK(id, i)))
+	TCP_SLOT_EACH(sk, &s->d.tcp->t, SK(id, ARENA_ACTIVE), SK(id + 1, 0))
+		if (slot_gen(s, sk))
 			return true;
 	return false;
 }
@@ -319,9 +327,11 @@ static void give_up(struct sockd *s, u32 id)
 	close(a->client_rw);
 	close(a->bell);
 	*a = (struct arena_own){ 0 };
-	store_relaxed(&s->d.sock->left, load_relaxed(&s->d.sock->left) & ~(1ull << id));
+	store_relaxed(&s->d.sock->left[id / 64], load_relaxed(&s->d.sock->left[id / 64]) & ~(1ull << (id % 64)));
+	bit_clear(s->live, id);
+	apps_remove(&s->apps, o->app, id);
 	s->dead_parked++;
-	mailbox_hint(s, SOCK_HINT_GONE);
+	mailbox_hint(s, SOCK_HINT_GONE | id);
 }
 
 /* Dead messages fill the lots: copy the living elsewhere, then drain. */
@@ -363,9 +373,7 @@ static bool app_over(struct sockd *s, u32 id, bool graceless)
 	/* Before the last look at the slots; pairs with the fence in tcpd's op_freed(). */
 	mark_left(s, id, true);
 	fence_seq_cst();
-	for (u32 i = 0; i < ARENA_MAX; i++) {
-		if (!same_app(s, i, id))
-			continue;
+	APP_EACH(i, s, id) {
 		stays = MAX(stays, s->arena[i].stays_until);
 		if (has_socket(s, i))
 			return false;
@@ -375,13 +383,12 @@ static bool app_over(struct sockd *s, u32 id, bool graceless)
 
 static bool app_retire(struct sockd *s, u32 id, bool graceless)
 {
-	u32 app = s->d.sock->arena[id].app;
+	u32 app = s->d.sock->arena[id].app, i;
 
 	if (!arena_live(s, id) || !app_over(s, id, graceless))
 		return false;
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (arena_live(s, i) && s->d.sock->arena[i].app == app)
-			give_up(s, i);
+	while ((i = app_first(s, app)) < ARENA_MAX)
+		give_up(s, i);
 	if (s->dead_parked >= DEAD_MAX)
 		compact(s);
 	return true;
@@ -389,15 +396,16 @@ static bool app_retire(struct sockd *s, u32 id, bool graceless)
 
 static void retire(struct sockd *s, bool graceless)
 {
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		app_retire(s, i, graceless);
+	BIT_EACH(i, s->live, ARENA_MAX)
+		if (!s->arena[i].clients)
+			app_retire(s, i, graceless);
 }
 
 void arena_hold(struct sockd *s, struct client *c, u32 id)
 {
-	if (c->arenas >> id & 1)
+	if (bit_test(c->arenas, id))
 		return;
-	c->arenas |= 1ull << id;
+	bit_set(c->arenas, id);
 	s->arena[id].clients++;
 	s->arena[id].stays_until = 0;
 	mark_left(s, id, false);
@@ -405,18 +413,16 @@ void arena_hold(struct sockd *s, struct client *c, u32 id)
 
 void arenas_let_go(struct sockd *s, struct client *c)
 {
-	u64 held = c->arenas;
-
-	c->arenas = 0;
-	for (u64 m = held; m; m &= m - 1)
-		s->arena[__builtin_ctzll(m)].clients--;
-	for (u64 m = held; m; m &= m - 1)
-		app_retire(s, (u32)__builtin_ctzll(m), false);
+	BIT_EACH(id, c->arenas, ARENA_MAX)
+		s->arena[id].clients--;
+	BIT_EACH(id, c->arenas, ARENA_MAX)
+		app_retire(s, id, false);
+	memset(c->arenas, 0, sizeof(c->arenas));
 }
 
 void arena_look(struct sockd *s, u32 id)
 {
-	if (load_relaxed(&s->d.sock->left) >> id & 1)
+	if (load_relaxed(&s->d.sock->left[id / 64]) >> (id % 64) & 1)
 		app_retire(s, id, false);
 }
 

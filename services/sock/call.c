@@ -13,8 +13,16 @@
 typedef Strata__Sock__Request Request;
 #define OP(name) STRATA__SOCK__REQUEST__OP__##name
 
-void call_end(struct call *call)
+void call_end(struct client *c)
 {
+	struct call *call = &c->call;
+
+	if (c->call_pprev) {
+		*c->call_pprev = c->call_next;
+		if (c->call_next)
+			c->call_next->call_pprev = c->call_pprev;
+		c->call_pprev = NULL;
+	}
 	for (u32 i = 0; i < call->nfds; i++)
 		close(call->fd[i]);
 	if (call->rq)
@@ -117,6 +125,18 @@ static int fill_step(struct sockd *s, struct client *c)
 	return 0;
 }
 
+/* To be asked again after every answer of tcpd. */
+static void call_wait(struct sockd *s, struct client *c)
+{
+	if (c->call_pprev)
+		return;
+	c->call_next = s->calls;
+	c->call_pprev = &s->calls;
+	if (c->call_next)
+		c->call_next->call_pprev = &c->call_next;
+	s->calls = c;
+}
+
 void call_advance(struct sockd *s, struct client *c)
 {
 	struct call *call = &c->call;
@@ -124,8 +144,10 @@ void call_advance(struct sockd *s, struct client *c)
 	for (;;) {
 		const struct sk_ans *ans = &s->d.tcp->ans[call->sk];
 
-		if (mailbox_busy(s, call->sk))
-			return;		/* ours, or another process's on the same socket */
+		if (mailbox_busy(s, call->sk)) {
+			call_wait(s, c);	/* ours, or another process's on the same socket */
+			return;
+		}
 		if (call->posted) {
 			call->posted = false;
 			if (call->step++ == call->rq->n_options) {
@@ -192,7 +214,7 @@ static int materialise(struct sockd *s, struct client *c)
 	s64 known = c->first ? slot_of_request(s, c, call->rq->id, cookie) : -ENOENT;
 	if (known >= 0) {
 		call->sk = (u32)known;
-		call->new_arena = !(c->arenas >> SK_ARENA(call->sk) & 1);
+		call->new_arena = !bit_test(c->arenas, SK_ARENA(call->sk));
 		arena_hold(s, c, SK_ARENA(call->sk));
 	} else {
 		r = security_socket_create(s, &c->cred);

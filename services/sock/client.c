@@ -19,15 +19,15 @@ void client_cut(struct sockd *s, struct client *c)
 {
 	if (s->admin == c)
 		s->admin = NULL;
-	call_end(&c->call);
+	call_end(c);
 	close(c->fd);		/* leaves the epoll set with it */
 	*c->pprev = c->next;
 	if (c->next)
 		c->next->pprev = c->pprev;
 	s->nclients--;
-	for (u64 m = c->arenas; m; m &= m - 1)
-		if (arena_live(s, (u32)__builtin_ctzll(m)))
-			mailbox_hint(s, SOCK_HINT_KICK | (u32)__builtin_ctzll(m));
+	BIT_EACH(a, c->arenas, ARENA_MAX)
+		if (arena_live(s, a))
+			mailbox_hint(s, SOCK_HINT_KICK | a);
 	arenas_let_go(s, c);
 	free(c);
 }
@@ -37,7 +37,7 @@ static void bad(struct sockd *s, struct client *c, const char *why)
 	log_notice("pid %u (uid %u) cut off: %s", c->cred.pid, c->cred.uid, why);
 	count(s->d.counters, SOCK_BAD_MESSAGES);
 	shutdown(c->fd, SHUT_RDWR);	/* freed when its HUP arrives: nobody holds a pointer to it by then */
-	call_end(&c->call);
+	call_end(c);
 }
 
 static void accept_clients(struct sockd *s)
@@ -202,7 +202,7 @@ void client_reply(struct sockd *s, struct client *c, Strata__Sock__Reply *re, co
 
 void client_done(struct sockd *s, struct client *c)
 {
-	call_end(&c->call);
+	call_end(c);
 	listen_to(s, c, true);
 }
 

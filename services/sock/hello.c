@@ -56,7 +56,7 @@ void arena_call(struct sockd *s, struct client *c)
 	Strata__Sock__Reply re;
 	int fd[CALL_FDS];
 	u32 nfds = 0;
-	s64 app = c->arenas ? (s64)s->d.sock->arena[__builtin_ctzll(c->arenas)].app : -1;
+	s64 app = client_arena(c) < ARENA_MAX ? (s64)s->d.sock->arena[client_arena(c)].app : -1;
 	int id = arena_new(s, &c->cred, app);
 
 	begin_reply(&re, &c->call, id < 0 ? id : 0);
@@ -93,8 +93,8 @@ static bool may_map(const struct sockd *s, const struct client *c, u32 arena)
 
 	if (c->cred.uid == 0 || c->cred.uid == o->uid)
 		return true;
-	for (u64 m = c->arenas; m; m &= m - 1)
-		if (s->d.sock->arena[__builtin_ctzll(m)].app == o->app)
+	BIT_EACH(a, c->arenas, ARENA_MAX)
+		if (s->d.sock->arena[a].app == o->app)
 			return true;
 	return false;
 }

@@ -47,18 +47,17 @@ static void calls_advance(struct sockd *s)
 {
 	struct client *next;
 
-	for (struct client *c = s->clients; c; c = next) {
-		next = c->next;
-		if (c->call.active && !c->call.admin)
-			call_advance(s, c);
+	for (struct client *c = s->calls; c; c = next) {
+		next = c->call_next;
+		call_advance(s, c);
 	}
 }
 
 /* Everything tcpd may have let go of. */
 static void reap_all(struct sockd *s)
 {
-	for (u32 a = 0; a < ARENA_MAX; a++) {
-		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++)
+	BIT_EACH(a, s->live, ARENA_MAX) {
+		SLOT_USED_EACH(i, s, a)
 			slot_reap(s, SK(a, i));
 		arena_look(s, a);
 	}

@@ -28,6 +28,19 @@ static void slot_back(struct sockd *s, u32 sk)
 	a->nfree++;
 }
 
+u32 slot_used_next(const struct sockd *s, u32 arena, u32 slot)
+{
+	const struct arena_own *a = &s->arena[arena];
+
+	for (u32 w = slot / 64; w < ARRAY_SIZE(a->free); w++) {
+		u64 used = ~a->free[w] & (w == slot / 64 ? ~0ull << (slot % 64) : ~0ull);
+
+		if (used)
+			return w * 64 + (u32)__builtin_ctzll(used);
+	}
+	return ARENA_ACTIVE;
+}
+
 static s64 take_slot(struct sockd *s, u32 arena)
 {
 	struct arena_own *a = &s->arena[arena];
@@ -73,11 +86,11 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 	s64 sk = -ENOBUFS;
 
 	*ret_new_arena = false;
-	for (u64 m = c->arenas; m && sk < 0; m &= m - 1)
-		sk = take_slot(s, (u32)__builtin_ctzll(m));
+	for (u32 a = client_arena(c); a < ARENA_MAX && sk < 0; a = bit_next(c->arenas, a + 1, ARENA_MAX))
+		sk = take_slot(s, a);
 	if (sk < 0) {
-		u32 first = c->arenas ? (u32)__builtin_ctzll(c->arenas) : 0;
-		int id = arena_new(s, &c->cred, c->arenas ? (s64)s->d.sock->arena[first].app : -1);
+		u32 first = client_arena(c);
+		int id = arena_new(s, &c->cred, first < ARENA_MAX ? (s64)s->d.sock->arena[first].app : -1);
 
 		if (id < 0)
 			return id == -ENOSPC ? -ENOBUFS : id;
@@ -86,6 +99,7 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 		sk = take_slot(s, (u32)id);
 	}
 	struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	_Atomic u32 *high = &s->d.sock->arena[SK_ARENA(sk)].high;
 	u64 nonce;
 	int r = nonce_take(s, &nonce);
 	if (r) {
@@ -100,7 +114,9 @@ int slot_alloc(struct sockd *s, struct client *c, u64 cookie, u32 *ret_sk, bool 
 	ctl->cookie = cookie;
 	ctl->nonce = nonce;
 	ctl->op = SKOP_NONE;
-	ctl->want_gen = load_relaxed(&ctl->gen) + 1;
+	ctl->want_gen = (load_relaxed(&ctl->gen) + 1) | 1;	/* odd already: its arena was lost */
+	if (load_relaxed(high) <= SK_SLOT(sk))
+		store_release(high, SK_SLOT(sk) + 1);
 	store_release(&ctl->gen, ctl->want_gen);
 	quota_of(s, c->cred.uid)->sockets++;
 	*ret_sk = (u32)sk;
@@ -146,8 +162,8 @@ void slot_reap(struct sockd *s, u32 sk)
  * arena whose announcement was lost with the reply. */
 s64 slot_of_request(struct sockd *s, const struct client *c, u64 req, u64 cookie)
 {
-	for (u32 a = 0; a < ARENA_MAX; a++) {
-		for (u32 i = 0; arena_live(s, a) && i < ARENA_ACTIVE; i++) {
+	BIT_EACH(a, s->live, ARENA_MAX) {
+		SLOT_USED_EACH(i, s, a) {
 			const struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
 
 			if ((load_relaxed(&ctl->gen) & 1) && ctl->cookie == cookie && ctl->client == c->id && ctl->req == req)
@@ -173,23 +189,24 @@ bool slot_may(const struct sockd *s, const struct client *c, u32 sk, u32 gen)
 {
 	u32 arena = SK_ARENA(sk);
 
-	return arena < ARENA_MAX && (c->arenas >> arena & 1) && gen && slot_gen(s, sk) == gen &&
+	return arena < ARENA_MAX && bit_test(c->arenas, arena) && gen && slot_gen(s, sk) == gen &&
 	       (SK_SLOT(sk) >= ARENA_ACTIVE || (gen & 1));
 }
 
 s64 slot_of_cookie(const struct sockd *s, u64 cookie)
 {
-	for (u32 a = 0; cookie && a < ARENA_MAX; a++) {
-		if (!arena_live(s, a))
-			continue;
-		for (u32 i = 0; i < ARENA_SLOTS; i++) {
-			u32 sk = SK(a, i);
-			const struct sk_ctl *ctl = &s->d.sock->ctl[sk];
+	if (!cookie)
+		return -ENOENT;
+	BIT_EACH(a, s->live, ARENA_MAX) {
+		SLOT_USED_EACH(i, s, a) {
+			const struct sk_ctl *ctl = &s->d.sock->ctl[SK(a, i)];
 
-			if (i < ARENA_ACTIVE ? (load_relaxed(&ctl->gen) & 1) && ctl->cookie == cookie
-					     : load_acquire(&s->d.tcp->near_cookie[sk]) == cookie && slot_gen(s, sk))
-				return sk;
+			if ((load_relaxed(&ctl->gen) & 1) && ctl->cookie == cookie)
+				return SK(a, i);
 		}
+		TCP_SLOT_EACH(sk, &s->d.tcp->t, SK(a, ARENA_ACTIVE), SK(a + 1, 0))
+			if (load_acquire(&s->d.tcp->near_cookie[sk]) == cookie && slot_gen(s, sk))
+				return sk;
 	}
 	return -ENOENT;
 }

@@ -5,6 +5,8 @@
 #ifndef STRATA_SOCKD_H
 #define STRATA_SOCKD_H
 
+#include "apps.h"
+#include "common/bitmap.h"
 #include "common/daemon.h"
 #include "lot.h"
 #include "proto/sock.pb-c.h"
@@ -36,14 +38,14 @@ struct client {
 	int fd;
 	struct cred cred;
 	u64 id;				/* HELLO: who it is, across reconnects; 0: has not said hello */
-	u64 arenas;			/* bit per arena it has proved or been given; see arena_hold() */
+	u64 arenas[ARENA_MAX / 64];	/* set of those it has proved or been given; see arena_hold() */
 	bool quiet;			/* not read: its call waits */
 	bool first;			/* nothing but HELLO has come: the next request may be a repeated one */
 	u32 rate;			/* requests in this second, see client.c */
 	u64 rate_since;
 	struct call call;
+	struct client *call_next, **call_pprev;	/* in sockd.calls: its call waits for tcpd */
 };
-static_assert(ARENA_MAX <= 64, "client.arenas is one word");
 
 struct arena_own {			/* an arena as its maker sees it */
 	int stack_ro, client_rw, bell;
@@ -62,8 +64,10 @@ struct sockd {
 	int listener, epfd, pub_fd;
 	struct lots tcp_lots, sock_lots;
 	struct arena_own arena[ARENA_MAX];
+	u64 live[ARENA_MAX / 64];	/* set of those that are */
+	struct apps apps;		/* ... by application */
 	struct quota quota[QUOTA_UIDS];
-	struct client *clients;
+	struct client *clients, *calls;
 	u32 nclients;
 	struct ring to_tcp, from_tcp;	/* hints */
 	bool more;			/* clients wait to be read */
@@ -88,7 +92,7 @@ void client_cut(struct sockd *s, struct client *c);
 /* call.c: one request from its message to its reply (tx1) */
 void call_begin(struct sockd *s, struct client *c);	/* c->call.rq and fds are set */
 void call_advance(struct sockd *s, struct client *c);	/* something was answered: go on if it was ours */
-void call_end(struct call *call);
+void call_end(struct client *c);
 
 /* hello.c: who a client is, what it holds: HELLO, ARENA, WHOSE, ATTACH */
 void hello_call(struct sockd *s, struct client *c);
@@ -117,6 +121,9 @@ void slot_reap(struct sockd *s, u32 sk);		/* tcpd has let go of it? then it is f
 s64 slot_of_request(struct sockd *s, const struct client *c, u64 req, u64 cookie);
 bool slot_may(const struct sockd *s, const struct client *c, u32 sk, u32 gen);
 s64 slot_of_cookie(const struct sockd *s, u64 cookie);
+u32 slot_used_next(const struct sockd *s, u32 arena, u32 slot);	/* from slot on, below ARENA_ACTIVE; that: none */
+#define SLOT_USED_EACH(i, s, arena) \
+	for (u32 i = slot_used_next((s), (arena), 0); i < ARENA_ACTIVE; i = slot_used_next((s), (arena), i + 1))
 u32 slot_gen(const struct sockd *s, u32 sk);
 struct quota *quota_of(struct sockd *s, u32 uid);
 
@@ -127,7 +134,8 @@ void arena_hold(struct sockd *s, struct client *c, u32 id);	/* it has proved it,
 void arenas_let_go(struct sockd *s, struct client *c);	/* everything it held */
 void arena_look(struct sockd *s, u32 id);	/* a socket in it is gone: was it the last? */
 void arenas_retire(struct sockd *s);
-bool arena_live(const struct sockd *s, u32 id);
+static inline bool arena_live(const struct sockd *s, u32 id) { return bit_test(s->live, id); }
+static inline u32 client_arena(const struct client *c) { return bit_next(c->arenas, 0, ARENA_MAX); }	/* ARENA_MAX: none */
 
 /* security.c: the hook of tx1 */
 bool policy_allows(const struct config *conf, bool bind, u32 uid, be32 addr, u16 port);

@@ -63,8 +63,8 @@ static int attach(struct tcpd *x)
 		return r;
 	accept_recover(x);
 	mbox_scan(x);
-	kicks_poll(x, true);
-	for (u32 sk = 0; sk < MIN(load_relaxed(&x->t.t->sk_high), SK_MAX); sk++)
+	kicks_poll(x);		/* all are hot at a start */
+	TCP_SLOT_EACH(sk, x->t.t, 0, SK_MAX)
 		sk_kicked(x, sk);	/* words may have changed without a kick we remember */
 	x->unsent = true;
 	r = loop_add_fd(&x->d.loop, x->epfd, EPOLLIN, fars_event, x);

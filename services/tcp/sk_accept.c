@@ -230,9 +230,8 @@ void offer_hung_up(struct tcpd *x, u32 sk)
 void accept_recover(struct tcpd *x)
 {
 	struct tcp_tables *t = x->t.t;
-	u32 high = MIN(load_relaxed(&t->sk_high), SK_MAX);
 
-	for (u32 sk = 0; sk < high; sk++) {
+	TCP_SLOT_EACH(sk, t, 0, SK_MAX) {
 		struct tcp_sock *c = &t->sk[sk];
 		u32 phase = load_relaxed(&c->phase), accept = load_relaxed(&c->accept);
 

@@ -1,8 +1,9 @@
 /* sk_arena.c – applications' memory: mapping, kicks (tx2 begins here), slots for accepted connections.
  *
- * Kick counters are compared with a private copy in cache lines; nobody clears anything. While it polls, tcpd looks at
- * arenas that were active lately in every pass and at the others in turn; before it sleeps at all of them. From then on
- * an application rings its arena's doorbell. Client words are hostile; only counters are read here.
+ * Kick counters are compared with a private copy in cache lines; nobody clears anything. tcpd looks at arenas that were
+ * active lately (hot) in every pass, and once more before it sleeps. The others are cold, which they are told: whoever
+ * kicks there rings the arena's doorbell, and it is hot. So a pass costs what is active, not what exists; a program that
+ * was quiet for a while pays a system call for its first kick. Client words are hostile; only counters are read here.
  * Called by sk_loop.c, sk_lot.c (mapping) and TCP (op_child). */
 #include "tcpd.h"
 #include "common/log.h"
@@ -13,7 +14,8 @@
 #include <unistd.h>
 
 #define HOT (100 * NSEC_PER_MSEC)
-#define TURN 16u
+#define HOT_MANY (5 * NSEC_PER_MSEC)	/* when the list is longer than ... */
+#define MANY 32u
 #define FEW_SLOTS 16u
 
 static bool sane(const struct lot_arena *m, const int *fd)
@@ -33,15 +35,52 @@ static void punch(int stack, u64 bytes)
 		log_warn("the memory of a dead arena is not freed yet: %s", strerror(errno));
 }
 
+/* ---- hot and cold ---- */
+
+static void heat(struct tcpd *x, u32 id)
+{
+	struct app_arena *a = &x->arena[id];
+
+	a->last_kick = clock_ns();
+	if (a->hot)
+		return;
+	a->hot = true;
+	x->hot[x->nhot++] = (u16)id;
+	store_relaxed(&x->t.arena[id].stack->hdr.cold, 0);	/* who sees it late rings once too often */
+}
+
+/* Out of the list. The caller has stored `cold`, or unmaps it. */
+static void cool(struct tcpd *x, u32 id)
+{
+	for (u32 i = 0; x->arena[id].hot && i < x->nhot; i++) {
+		if (x->hot[i] != id)
+			continue;
+		x->hot[i] = x->hot[--x->nhot];
+		x->arena[id].hot = false;
+	}
+}
+
+/* An application's doorbell wakes the loop and is not read: each write is an edge. Its kicks are looked at in this pass. */
+static void on_bell(void *arg, u32 events)
+{
+	struct app_arena *a = arg;
+
+	heat(a->x, (u32)(a - a->x->arena));
+}
+
 static void unmap(struct tcpd *x, u32 id)
 {
 	struct app_arena *a = &x->arena[id];
 	struct arena_map *m = &x->t.arena[id];
 
-	for (u32 i = 0; i < ARENA_SLOTS; i++)
-		if (x->far[SK(id, i)].kind)
-			far_drop(x, SK(id, i));
+	TCP_SLOT_OF_ARENA(sk, x->t.t, id)
+		if (x->far[sk].kind)
+			far_drop(x, sk);
 	tcp_arena_removed(&x->t, id);
+	cool(x, id);
+	bit_clear(x->mapped, id);
+	apps_remove(&x->apps, a->app, id);
+	x->lot_arenas[a->lot]--;
 	munmap(m->stack, a->stack_bytes);
 	munmap(m->client, a->client_bytes);
 	*m = (struct arena_map){ 0 };
@@ -55,12 +94,19 @@ static void unmap(struct tcpd *x, u32 id)
 	*a = (struct app_arena){ 0 };
 }
 
-/* An application's doorbell wakes the loop and is not read: each write is an edge. Look at its kicks in this pass. */
-static void on_bell(void *arg, u32 events)
+/* Slots for accepted connections that nobody has. */
+static void free_slots(struct tcpd *x, u32 id)
 {
-	struct app_arena *a = arg;
+	struct app_arena *a = &x->arena[id];
 
-	a->hot_until = clock_ns() + HOT;
+	memset(a->free, 0xff, sizeof(a->free));
+	a->nfree = ARENA_SLOTS - ARENA_ACTIVE;
+	TCP_SLOT_EACH(sk, x->t.t, SK(id, ARENA_ACTIVE), SK(id + 1, 0)) {
+		if (load_relaxed(&x->t.t->sk[sk].phase) == TCPP_FREE)
+			continue;
+		bit_clear(a->free, SK_SLOT(sk) - ARENA_ACTIVE);
+		a->nfree--;
+	}
 }
 
 int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 lot)
@@ -89,15 +135,17 @@ int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 l
 			munmap(s, m->stack_bytes);
 		return r;
 	}
-	*a = (struct app_arena){ .mapped = true, .use = m->use, .app = m->app, .uid = m->uid, .stack = fd[0], .client = fd[1],
+	*a = (struct app_arena){ .x = x, .mapped = true, .use = m->use, .app = m->app, .uid = m->uid, .stack = fd[0], .client = fd[1],
 				 .bell = fd[2], .lot = lot, .stack_bytes = m->stack_bytes, .client_bytes = m->client_bytes };
 	x->t.arena[m->id] = (struct arena_map){ s, c, m->rx_size, m->tx_size, m->id, true };
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (x->arena[i].mapped && x->arena[i].app == a->app)
+	bit_set(x->mapped, m->id);
+	apps_add(&x->apps, a->app, m->id);
+	x->lot_arenas[lot]++;
+	heat(x, m->id);
+	for (u32 i = apps_first(&x->apps, a->app); i < ARENA_MAX; i = apps_next(&x->apps, i))
+		if (x->arena[i].app == a->app)
 			x->arena[i].asked = false;
-	for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
-		if (load_relaxed(&x->d.tcp->t.sk[SK(m->id, i)].phase) == TCPP_FREE)
-			arena_slot_back(x, SK(m->id, i));
+	free_slots(x, m->id);
 	a->bell_id = loop_add_fd(&x->d.loop, a->bell, EPOLLIN, on_bell, a);
 	if (a->bell_id < 0)
 		log_err("arena %u: no doorbell: %s", m->id, strerror(-a->bell_id));
@@ -105,11 +153,16 @@ int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 l
 	return 0;
 }
 
+void arena_look(struct tcpd *x, u32 id)
+{
+	if (x->arena[id].mapped && load_acquire(&x->d.sock->arena[id].used) >> 1 != x->arena[id].use)
+		unmap(x, id);
+}
+
 void arenas_scan(struct tcpd *x)
 {
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (x->arena[i].mapped && load_acquire(&x->d.sock->arena[i].used) >> 1 != x->arena[i].use)
-			unmap(x, i);
+	BIT_EACH(id, x->mapped, ARENA_MAX)
+		arena_look(x, id);
 }
 
 /* ---- kicks ---- */
@@ -136,31 +189,52 @@ static u32 kicks_of(struct tcpd *x, u32 id)
 		}
 	}
 	if (n)
-		a->hot_until = x->t.now + HOT;
+		a->last_kick = x->t.now;
 	return n;
 }
 
-u32 kicks_poll(struct tcpd *x, bool all)
+static bool kicked(const struct tcpd *x, u32 id)
 {
+	const struct app_arena *a = &x->arena[id];
+
+	return memcmp((const void *)x->t.arena[id].client->kick, a->kick, sizeof(a->kick)) != 0;
+}
+
+/* Either we see its kick, or who kicks sees `cold` and rings: pairs with the fence in the application's arena_kick(). */
+static bool goes_cold(struct tcpd *x, u32 id)
+{
+	_Atomic u32 *cold = &x->t.arena[id].stack->hdr.cold;
+
+	store_relaxed(cold, 1);
+	fence_seq_cst();
+	if (kicked(x, id)) {
+		store_relaxed(cold, 0);
+		return false;
+	}
+	cool(x, id);
+	return true;
+}
+
+u32 kicks_poll(struct tcpd *x)
+{
+	u64 stays = x->nhot > MANY ? HOT_MANY : HOT;
 	u32 n = 0;
 
-	for (u32 i = 0; i < ARENA_MAX; i++) {
-		const struct app_arena *a = &x->arena[i];
+	for (u32 i = 0; i < x->nhot;) {
+		u32 id = x->hot[i], k = kicks_of(x, id);
 
-		if (a->mapped && (all || a->hot_until > x->t.now || (x->pass + i) % TURN == 0))
-			n += kicks_of(x, i);
+		n += k;
+		if (k || x->arena[id].last_kick + stays > x->t.now || !goes_cold(x, id))
+			i++;	/* else another stands here now */
 	}
 	return n;
 }
 
 bool kicks_pending(struct tcpd *x)
 {
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		if (x->arena[i].mapped &&
-		    memcmp((const void *)x->t.arena[i].client->kick, x->arena[i].kick, sizeof(x->arena[i].kick))) {
-			x->arena[i].hot_until = x->t.now + HOT;
+	for (u32 i = 0; i < x->nhot; i++)
+		if (kicked(x, x->hot[i]))
 			return true;
-		}
 	return false;
 }
 
@@ -179,7 +253,7 @@ bool arena_slot_back(struct tcpd *x, u32 sk)
 		return false;
 	/* After the last slot's state; pairs with the fence in sockd's app_over(). */
 	fence_seq_cst();
-	return load_relaxed(&x->d.sock->left) >> SK_ARENA(sk) & 1;
+	return load_relaxed(&x->d.sock->left[SK_ARENA(sk) / 64]) >> SK_ARENA(sk) % 64 & 1;
 }
 
 static s64 take(struct app_arena *a, u32 id)
@@ -202,10 +276,10 @@ s64 op_child(void *ctx, u32 listener)
 	u32 own = SK_ARENA(listener), left = 0;
 	s64 sk = take(&x->arena[own], own);
 
-	for (u32 i = 0; i < ARENA_MAX; i++) {
+	for (u32 i = apps_first(&x->apps, x->arena[own].app); i < ARENA_MAX; i = apps_next(&x->apps, i)) {
 		struct app_arena *a = &x->arena[i];
 
-		if (!a->mapped || a->app != x->arena[own].app)
+		if (a->app != x->arena[own].app)
 			continue;
 		if (sk < 0)
 			sk = take(a, i);

@@ -50,7 +50,7 @@ void far_drop(struct tcpd *x, u32 sk)
 		offer_forget(x, sk);
 	}
 	lot_entry_died(x, f->lot);
-	*f = (struct far){ .near = -1 };
+	*f = (struct far){ 0 };
 }
 
 /* A listener is told when its application has taken an offer: OUT. */
@@ -228,8 +228,6 @@ void fars_event(void *arg, u32 unused)
 
 int fars_open(struct tcpd *x)
 {
-	for (u32 i = 0; i < SK_MAX; i++)
-		x->far[i].near = -1;
 	x->epfd = epoll_create1(EPOLL_CLOEXEC);
 	return x->epfd < 0 ? -errno : 0;
 }

@@ -16,7 +16,7 @@ u32 tcpd_poll(void *arg, u32 budget)
 	x->t.now = x->d.loop.now;
 	work = done = rings_completions(x);
 	work += mbox_poll(x);
-	work += kicks_poll(x, false);
+	work += kicks_poll(x);
 	work += rings_receive(x, budget);
 	if (x->noffered)
 		offers_look_for_claims(x, 64);

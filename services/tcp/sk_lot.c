@@ -63,19 +63,24 @@ static int stash_put(struct tcpd *x, const struct lot_far *f, int fd, u16 lot)
 
 static s64 sk_of_cookie(struct tcpd *x, u64 cookie)
 {
-	for (u32 a = 0; a < ARENA_MAX; a++) {
-		if (!x->t.arena[a].used)
-			continue;
-		for (u32 i = ARENA_ACTIVE; i < ARENA_SLOTS; i++)
-			if (load_relaxed(&x->d.tcp->near_cookie[SK(a, i)]) == cookie)
-				return SK(a, i);
-	}
+	BIT_EACH(a, x->mapped, ARENA_MAX)
+		TCP_SLOT_EACH(sk, x->t.t, SK(a, ARENA_ACTIVE), SK(a + 1, 0))
+			if (load_relaxed(&x->d.tcp->near_cookie[sk]) == cookie)
+				return sk;
 	return -ENOENT;
+}
+
+static bool is_spare(const struct tcpd *x, u64 cookie)
+{
+	for (u32 i = 0; i < x->nspare; i++)
+		if (x->spare[i].cookie == cookie)
+			return true;
+	return false;
 }
 
 static int adopt_accepted(struct tcpd *x, const struct stash *s)
 {
-	s64 sk = sk_of_cookie(x, s->far.cookie);
+	s64 sk = is_spare(x, s->far.cookie) ? -ESTALE : sk_of_cookie(x, s->far.cookie);
 
 	if (sk < 0 || x->far[sk].kind || load_relaxed(&x->d.tcp->t.sk[sk].phase) == TCPP_FREE)
 		return -ESTALE;
@@ -99,14 +104,6 @@ static int adopt_active(struct tcpd *x, const struct stash *s)
 	struct sockbuf b = view(x, sk);
 	store_release(&b.s->nonce, s->far.nonce);	/* again, if we died right after tcp_socket() */
 	return far_adopt(x, sk, gen, FAR_ACTIVE, s->fd, s->far.cookie, s->lot);
-}
-
-static bool is_spare(const struct tcpd *x, u64 cookie)
-{
-	for (u32 i = 0; i < x->nspare; i++)
-		if (x->spare[i].cookie == cookie)
-			return true;
-	return false;
 }
 
 /* Is this the copy of a descriptor that counts: the one we believe parked there? */
@@ -279,17 +276,19 @@ static void batch_add(struct tcpd *x, struct batch *b, const struct lot_far *f, 
 
 static bool arenas_copy(struct tcpd *x, u32 from)
 {
-	for (u32 i = 0; i < ARENA_MAX; i++) {
+	BIT_EACH(i, x->mapped, ARENA_MAX) {
 		struct app_arena *a = &x->arena[i];
 		const struct arena_map *m = &x->t.arena[i];
 		struct lot_msg msg = { .hdr = { LOT_MAGIC, LOT_ARENA, 1 } };
 
-		if (!a->mapped || a->lot != from)
+		if (a->lot != from)
 			continue;
 		msg.arena = (struct lot_arena){ i, a->use, a->uid, a->app, m->rx_size, m->tx_size, a->stack_bytes, a->client_bytes };
 		int r = lots_put(&x->lots, &msg, &a->stack, 3, from);
 		if (r < 0)
 			return false;
+		x->lot_arenas[from]--;
+		x->lot_arenas[r]++;
 		a->lot = (u16)r;
 	}
 	return true;
@@ -303,7 +302,7 @@ static bool compact(struct tcpd *x, u32 from)
 	b = (struct batch){ .from = from };
 	if (!arenas_copy(x, from))
 		return false;
-	for (u32 sk = 0; sk < SK_MAX; sk++) {
+	TCP_SLOT_EACH(sk, x->t.t, 0, SK_MAX) {
 		const struct far *f = &x->far[sk];
 
 		if (!f->kind || f->lot != from)
@@ -330,12 +329,10 @@ static bool compact(struct tcpd *x, u32 from)
 static bool worth_compacting(const struct tcpd *x, u32 lot, bool busy)
 {
 	const struct lot *l = &x->lots.lot[lot];
-	u32 arenas = 0;
+	u32 arenas = x->lot_arenas[lot];
 
 	if (l->urgent || l->walked < (busy ? COMPACT_BUSY : COMPACT_MESSAGES))
 		return l->urgent;
-	for (u32 i = 0; i < ARENA_MAX; i++)
-		arenas += x->arena[i].mapped && x->arena[i].lot == lot;
 	return l->walked > 2 * (arenas + (l->live - MIN(arenas, l->live)) / LOT_FDS + 1);
 }
 

@@ -128,10 +128,14 @@ static bool mbox_look(struct tcpd *x, u32 sk)
 void mbox_scan(struct tcpd *x)
 {
 	for (u32 a = 0; a < ARENA_MAX; a++) {
-		if (!(load_acquire(&x->d.sock->arena[a].used) & 1))
+		const struct sock_arena *o = &x->d.sock->arena[a];
+
+		if (!(load_acquire(&((struct sock_arena *)o)->used) & 1))
 			continue;
-		for (u32 i = 0; i < ARENA_SLOTS; i++)
+		for (u32 i = 0; i < MIN(load_acquire(&((struct sock_arena *)o)->high), ARENA_ACTIVE); i++)
 			mbox_look(x, SK(a, i));
+		TCP_SLOT_EACH(sk, x->t.t, SK(a, ARENA_ACTIVE), SK(a + 1, 0))
+			mbox_look(x, sk);
 	}
 }
 
@@ -150,9 +154,9 @@ static void hints_flush(struct tcpd *x)
 /* Somebody may have died between publishing a word and kicking for it: every socket is looked at. */
 static void kick_arena(struct tcpd *x, u32 id)
 {
-	for (u32 i = 0; x->t.arena[id].used && i < ARENA_SLOTS; i++)
-		if (x->far[SK(id, i)].kind)
-			sk_kicked(x, SK(id, i));
+	TCP_SLOT_OF_ARENA(sk, x->t.t, id)
+		if (x->far[sk].kind)
+			sk_kicked(x, sk);
 }
 
 u32 mbox_poll(struct tcpd *x)
@@ -167,13 +171,13 @@ u32 mbox_poll(struct tcpd *x)
 			arenas_scan(x);
 			tcp_lots_walk(x);
 			mbox_scan(x);
-			for (u32 a = 0; a < ARENA_MAX; a++)
+			BIT_EACH(a, x->mapped, ARENA_MAX)
 				kick_arena(x, a);
-		} else if (what == SOCK_HINT_GONE) {
-			arenas_scan(x);
 		} else if (what < SK_MAX) {
 			mbox_look(x, what);
-		} else if ((what & ~(SOCK_HINT_KICK)) < ARENA_MAX) {
+		} else if ((what & ~SOCK_HINT_GONE) < ARENA_MAX) {
+			arena_look(x, what & ~SOCK_HINT_GONE);
+		} else if ((what & ~SOCK_HINT_KICK) < ARENA_MAX) {
 			kick_arena(x, what & ~SOCK_HINT_KICK);
 		}
 	}

@@ -137,7 +137,7 @@ int tcp_attach(struct tcp_stack *t)
 	s->tw_limit = t->conf->tw_max && t->conf->tw_max < TCP_TW_MAX ? t->conf->tw_max : TCP_TW_MAX;
 	s->hash_seed = tcp_random(t);
 	s->port_counter = (u32)tcp_random(t);
-	for (u32 sk = 0, n = MIN(load_relaxed(&t->t->sk_high), SK_MAX); sk < n; sk++)
+	TCP_SLOT_EACH(sk, t->t, 0, SK_MAX)
 		attach_block(t, sk);
 	tcp_tw_attach(t);
 	tcp_req_attach(t);
@@ -216,9 +216,7 @@ static void requeue_child(struct tcp_stack *t, struct tcp_conn *c)
 
 void tcp_arena_added(struct tcp_stack *t, u32 arena)
 {
-	u32 high = load_relaxed(&t->t->sk_high);
-
-	for (u32 sk = arena * ARENA_SLOTS; sk < (arena + 1) * ARENA_SLOTS && sk < high; sk++) {
+	TCP_SLOT_OF_ARENA(sk, t->t, arena) {
 		struct tcp_conn *c = conn_of(t, sk);
 
 		if (!c->h || phase(c) == TCPP_FREE || !tcp_conn_open(t, sk))
@@ -239,14 +237,14 @@ void tcp_arena_added(struct tcp_stack *t, u32 arena)
 			tcp_release_slot(c);
 	}
 	/* Children last: their listener may be anywhere in the arena. Oldest first is restored by accept_seq. */
-	for (u32 sk = arena * ARENA_SLOTS; sk < (arena + 1) * ARENA_SLOTS && sk < high; sk++)
+	TCP_SLOT_OF_ARENA(sk, t->t, arena)
 		if (conn_of(t, sk)->h && load_relaxed(&t->t->sk[sk].phase) != TCPP_FREE && conn_of(t, sk)->cf & CF_OPEN)
 			requeue_child(t, conn_of(t, sk));
 }
 
 void tcp_arena_removed(struct tcp_stack *t, u32 arena)
 {
-	for (u32 sk = arena * ARENA_SLOTS; sk < (arena + 1) * ARENA_SLOTS; sk++) {
+	TCP_SLOT_OF_ARENA(sk, t->t, arena) {
 		struct tcp_conn *c = conn_of(t, sk);
 
 		if (!(c->cf & CF_OPEN))
@@ -264,6 +262,8 @@ void tcp_arena_removed(struct tcp_stack *t, u32 arena)
 		}
 		c->cf &= CF_DIRTY | CF_WAIT;	/* it may stand in a list; the next arena of this number brings a new view */
 	}
+	store_relaxed(&t->t->high[arena][0], 0);
+	store_relaxed(&t->t->high[arena][1], 0);
 }
 
 /* ---- batches ---- */

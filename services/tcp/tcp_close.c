@@ -177,7 +177,7 @@ static void listener_gone(struct tcp_conn *l)
 	struct tcp_stack *t = l->t;
 
 	tcp_reqs_of_listener_gone(l);
-	for (u32 sk = 0, n = load_relaxed(&t->t->sk_high); sk < n; sk++) {
+	TCP_SLOT_EACH(sk, t->t, 0, SK_MAX) {
 		struct tcp_conn *c = conn_of(t, sk);
 
 		if (!(c->cf & CF_OPEN) || c->h->parent != l->sk || c->h->parent_gen != l->h->gen ||

@@ -60,6 +60,15 @@ static void block_defaults(struct tcp_stack *t, struct tcp_sock *h, u32 gen, u32
 	h->max_pacing_rate = UINT64_MAX;
 }
 
+static void note_used(struct tcp_tables *t, u32 sk)
+{
+	u32 accepted = SK_SLOT(sk) >= ARENA_ACTIVE, n = SK_SLOT(sk) - accepted * ARENA_ACTIVE + 1;
+	_Atomic u16 *high = &t->high[SK_ARENA(sk)][accepted];
+
+	if (load_relaxed(high) < n)
+		store_release(high, (u16)n);
+}
+
 /* A slot becomes a fresh socket. */
 int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 {
@@ -76,8 +85,7 @@ int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 	block_defaults(t, c->h, gen, uid);
 	c->h->rcvbuf = c->b.rx_size;
 	c->h->sndbuf = c->b.tx_size;
-	if (load_relaxed(&t->t->sk_high) <= sk)
-		store_release(&t->t->sk_high, sk + 1);
+	note_used(t->t, sk);
 	store_relaxed(&c->b.s->err, 0);
 	store_relaxed(&c->b.s->soft_err, 0);
 	store_relaxed(&c->b.s->fin, 0);

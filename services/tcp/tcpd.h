@@ -10,8 +10,10 @@
 #ifndef STRATA_TCPD_H
 #define STRATA_TCPD_H
 
+#include "common/bitmap.h"
 #include "common/daemon.h"
 #include "common/readiness.h"
+#include "services/sock/apps.h"
 #include "services/sock/lot.h"
 #include "tcp.h"
 
@@ -26,7 +28,7 @@ struct far {			/* soft: found again in the lots */
 	struct ready r;
 	enum far_kind kind;
 	u32 gen;
-	int near;		/* accepted, not offered yet: the application's end; else -1 */
+	int near;		/* of a pair: accepted, not offered yet: the application's end; else -1 */
 	u16 lot;		/* where r.far is parked */
 	bool news;		/* in tcpd.news */
 	bool offered;		/* in somebody's receive queue, not claimed yet as far as we know */
@@ -35,11 +37,13 @@ struct far {			/* soft: found again in the lots */
 
 struct app_arena {		/* the daemon's side of an arena; the words' side is tcp_stack.arena[] */
 	bool mapped, asked;	/* asked: sockd was told that the application needs another one */
+	bool hot;		/* in tcpd.hot */
+	struct tcpd *x;		/* for its doorbell's callback */
 	u32 use, app, uid;
 	int stack, client, bell, bell_id;
 	u16 lot;
 	size_t stack_bytes, client_bytes;
-	u64 hot_until;
+	u64 last_kick;
 	u64 free[(ARENA_SLOTS - ARENA_ACTIVE) / 64];	/* slots for accepted connections */
 	u32 nfree;
 	u16 kick[ARENA_SLOTS];	/* as last seen */
@@ -65,6 +69,11 @@ struct tcpd {
 	u32 pass;
 	u32 loans[SK_MAX + 1];				/* transmit buffers out, by socket; the last: of none */
 	struct app_arena arena[ARENA_MAX];
+	u64 mapped[ARENA_MAX / 64];			/* those that are */
+	struct apps apps;				/* ... by application */
+	u16 hot[ARENA_MAX];				/* whose kicks are looked at in every pass; the others ring */
+	u32 nhot;
+	u32 lot_arenas[LOTS_MAX];			/* how many are parked where */
 	struct far far[SK_MAX];
 	struct lots lots;
 	u32 lot_hot;					/* where the last new message lay */
@@ -107,8 +116,9 @@ void mbox_hint(struct tcpd *x, u32 what);
 
 /* sk_arena.c */
 int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 lot);	/* -ESTALE: dead, descriptors are the caller's */
-void arenas_scan(struct tcpd *x);		/* unmap what sockd gave up */
-u32 kicks_poll(struct tcpd *x, bool all);
+void arena_look(struct tcpd *x, u32 id);	/* unmap it if sockd gave it up */
+void arenas_scan(struct tcpd *x);
+u32 kicks_poll(struct tcpd *x);
 bool kicks_pending(struct tcpd *x);
 s64 op_child(void *ctx, u32 listener);
 bool arena_slot_back(struct tcpd *x, u32 sk);	/* sockd wants to know: the application is gone */

@@ -72,7 +72,7 @@ static void begin(void)
 static void end(void)
 {
 	while (s->clients) {
-		s->clients->arenas = 0;		/* we die, they do not */
+		memset(s->clients->arenas, 0, sizeof(s->clients->arenas));	/* we die, they do not */
 		client_cut(s, s->clients);
 	}
 	close(s->listener);
@@ -103,7 +103,7 @@ static void open_world(void)
 	memset(&counters, 0, sizeof(counters));
 	memset(done_ops, 0, sizeof(done_ops));
 	straw_result = 0;
-	for (u32 i = 0; i < SK_MAX; i++)
+	for (u32 i = 0; i < ARENA_SLOTS * 8; i++)
 		if (SK_SLOT(i) < 4)	/* sequence numbers near the wrap */
 			sock_shm->ctl[i].op_seq = tcp_shm->ans[i].done_seq = 0xffffffff;
 	for (u32 i = 0; i < 2; i++)
@@ -400,11 +400,11 @@ static void an_arena_goes_with_the_last_client_or_the_last_socket(void)
 	close(child);
 	tcpd_says(sk);
 	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use);	/* the socket outlives its makers */
-	CHECK_EQ(sock_shm->left >> SK_ARENA(sk) & 1, 1);
+	CHECK_EQ(sock_shm->left[SK_ARENA(sk) / 64] >> SK_ARENA(sk) % 64 & 1, 1);
 	store_release(&tcp_shm->ans[sk].freed_gen, gen);
 	tcpd_says(sk);
 	CHECK_EQ(sock_shm->arena[SK_ARENA(sk)].used, use + 1);	/* at once, with no wait */
-	CHECK_EQ(sock_shm->left, 0);
+	CHECK_EQ(sock_shm->left[SK_ARENA(sk) / 64], 0);
 	CHECK_EQ(quota_of(s, getuid())->arenas, 0);
 	REQUIRE_EQ(fstat(memory, &st), 0);
 	CHECK_EQ(st.st_blocks, 0);	/* although this descriptor and a parked message still name it */
