@@ -36,7 +36,7 @@ static const struct key {
 	{ "ip",   "route",                NULL,          K_ROUTE },
 	{ "ip",   "ttl",                  "64",          K_U32,     CONF(ttl),              1, 255 },
 	{ "ip",   "forwarding",           "no",          K_BOOL,    CONF(forwarding) },
-	{ "tcp",  "congestion",           "cubic",       K_TEXT,    CONF(congestion),       0, 0, "cubic reno" },
+	{ "tcp",  "congestion",           "cubic",       K_TEXT,    CONF(congestion),       0, 0, "cubic reno bbr" },
 	{ "tcp",  "rcvbuf",               "1M",          K_POW2,    CONF(rcvbuf),           16384, 64 << 20 },
 	{ "tcp",  "sndbuf",               "1M",          K_POW2,    CONF(sndbuf),           16384, 64 << 20 },
 	{ "tcp",  "ports",                "32768 60999", K_PORTS,   0, 0,                   1, 65535 },

@@ -4,7 +4,7 @@
  *        -> tcp_ack (tcp_ack.c -> tcp_recovery.c -> tcp_congestion_ops) -> tcp_data_queue (tcp_data.c)
  *   rx7  ops->data_ready, write_space, state_change
  *   tx2  tcp_kick (tcp_socket.c): the application's words
- *   tx3  tcp_flush -> tcp_write_xmit -> tcp_transmit_skb (tcp_output.c) -> ops->queue_xmit */
+ *   tx3  tcp_flush -> tcp_write_xmit (tcp_output.c, tcp_pacing.c) -> tcp_transmit_skb (tcp_xmit.c) -> ops->queue_xmit */
 #ifndef STRATA_TCP_PATH_H
 #define STRATA_TCP_PATH_H
 
@@ -64,6 +64,19 @@ void tcp_urg(struct tcp_conn *c, struct tcp_seg *g);
 u32 tcp_ooo_collect(struct tcp_conn *c, u64 (*ret)[2], u32 max);
 void tcp_ooo_reset(struct tcp_conn *c);
 void tcp_ooo_recount(struct tcp_conn *c);	/* count what is there, forget what was delivered */
+/* tcp_rate.c */
+struct tcp_rate_sample {
+	u64 xmit;			/* when the segment that made it was sent */
+	u32 prior_delivered, prior_us;	/* what and when that had been */
+	u32 delivered, interval_us;	/* the sample: segments in so long, if valid */
+	u32 acked_sacked, losses;	/* of this ACK, valid or not */
+	bool seen, valid, app_limited;
+};
+void tcp_rate_sent(struct tcp_conn *c, struct tcp_rec *r, bool first);
+void tcp_rate_delivered(struct tcp_conn *c, const struct tcp_rec *r, struct tcp_ackinfo *a);
+void tcp_rate_gen(struct tcp_conn *c, struct tcp_ackinfo *a);
+void tcp_rate_check_app_limited(struct tcp_conn *c);
+void tcp_rate_app_limited(struct tcp_conn *c);
 /* tcp_recovery.c, tcp_rack.c, tcp_sack.c */
 struct tcp_ackinfo {
 	u64 retrans_xmit;	/* when the newest of them that had been retransmitted was last sent */
@@ -72,6 +85,9 @@ struct tcp_ackinfo {
 	bool advanced, data, dup, orig_acked, retrans_acked, dsack, ece, win_update, sacked_any, spurious;
 	u64 first_xmit, last_xmit, sack_xmit;
 	u32 rtt_us;
+	u32 prior_delivered, prior_lost;
+	bool maybe_delayed;		/* the ACK of a lone small segment: its round trip may contain a delayed ACK */
+	struct tcp_rate_sample rs;
 };
 void tcp_sacktag(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo *a);
 void tcp_fastretrans_alert(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo *a);
@@ -97,6 +113,12 @@ void tcp_xmit_retransmit_queue(struct tcp_conn *c);
 int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r);
 int tcp_write_wakeup(struct tcp_conn *c);			/* one zero-window or keep-alive probe */
 int tcp_send_syn(struct tcp_conn *c);
+/* tcp_pacing.c */
+void tcp_pacing_update(struct tcp_conn *c);			/* the congestion control or SO_MAX_PACING_RATE changed */
+u64 tcp_pacing_rate(const struct tcp_conn *c);
+u32 tcp_pacing_quantum(const struct tcp_conn *c);
+u32 tcp_pacing_quota(struct tcp_conn *c, u32 quota);
+void tcp_pacing_sent(struct tcp_conn *c, u32 len);
 /* tcp_xmit.c: single segments */
 int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, bool with_sack);
 void tcp_send_ack(struct tcp_conn *c);
@@ -127,6 +149,8 @@ void tcp_arm_keepalive(struct tcp_conn *c);
 void tcp_timer_rtx(struct timer *tm, void *arg, u64 now);
 void tcp_timer_ack(struct timer *tm, void *arg, u64 now);
 void tcp_timer_keep(struct timer *tm, void *arg, u64 now);
+void tcp_timer_pace(struct timer *tm, void *arg, u64 now);
+void tcp_clear_timers(struct tcp_conn *c);
 void tcp_set_rto(struct tcp_conn *c);
 void tcp_done(struct tcp_conn *c, int err);			/* the connection is over, err 0: in good order */
 void tcp_reset_received(struct tcp_conn *c);

@@ -165,6 +165,7 @@ static void wake_sender(struct tcp_conn *c)
 		r->pcount = tcp_pcount(c, nxt - una - (r->flags ? 1 : 0));
 		c->head = c->tail = r;
 		c->packets_out = r->pcount;
+		tcp_rate_sent(c, r, true);
 	}
 	if (c->head) {
 		c->cf |= CF_RESTARTED;
@@ -254,9 +255,7 @@ void tcp_arena_removed(struct tcp_stack *t, u32 arena)
 			tcp_hash_remove(c);
 			tcp_listen_remove(c);
 			tcp_bind_remove(c);
-			timer_cancel(&t->soft->wheel, &c->rtx);
-			timer_cancel(&t->soft->wheel, &c->ack);
-			timer_cancel(&t->soft->wheel, &c->keep);
+			tcp_clear_timers(c);
 			tcp_recs_free(c);
 			store_release(&c->h->phase, TCPP_FREE);
 		}

@@ -73,8 +73,10 @@ static void count_acked(struct tcp_conn *c, struct tcp_rec *r, u32 n, struct tcp
 		if (!a->first_xmit)
 			a->first_xmit = r->xmit;
 	}
-	if (!(r->flags & REC_SACKED))
+	if (!(r->flags & REC_SACKED)) {
 		tcp_rack_advance(c, r);
+		tcp_rate_delivered(c, r, a);
+	}
 }
 
 static void clean_rtx_queue(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
@@ -191,7 +193,8 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 {
 	u64 ack = snd_off(c, g->ack), una = snd_una(c);
-	struct tcp_ackinfo a = { .prior_una = una, .now = c->t->now, .prior_in_flight = in_flight(c) };
+	struct tcp_ackinfo a = { .prior_una = una, .now = c->t->now, .prior_in_flight = in_flight(c),
+				 .prior_delivered = c->delivered, .prior_lost = c->lost };
 	bool had_data = c->head != NULL;
 
 	if (after(ack, snd_nxt(c)))
@@ -230,6 +233,8 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 		c->backoff = 0;
 	if (c->ca_state != CA_OPEN || a.dup || a.newly_sacked || a.dsack || c->sacked_out || c->cf & CF_RACK_TIMER)
 		tcp_fastretrans_alert(c, g, &a);
+	a.maybe_delayed = !c->head && a.newly_acked == 1 && ack - una < c->mss;
+	tcp_rate_gen(c, &a);
 	tcp_cong_control(c, &a);
 	if (a.advanced)
 		tcp_arm_tlp_or_rto(c);

@@ -52,6 +52,7 @@ bool tcp_take_words(struct tcp_conn *c)
 	if (fin_snd(c))
 		return true;
 	if (tx_head != c->write_seq) {
+		tcp_rate_check_app_limited(c);
 		if (before(tx_head, c->write_seq) || tx_head - load_relaxed(&c->b.s->tx_tail) > c->b.tx_size)
 			return nonsense(c);
 		count_n(c->t->counters, FLOW_TX2_TCP_SENDMSG, tx_head - c->write_seq);
@@ -203,9 +204,7 @@ void tcp_release_slot(struct tcp_conn *c)
 
 	tcp_hash_remove(c);
 	tcp_bind_remove(c);
-	timer_cancel(&t->soft->wheel, &c->rtx);
-	timer_cancel(&t->soft->wheel, &c->ack);
-	timer_cancel(&t->soft->wheel, &c->keep);
+	tcp_clear_timers(c);
 	tcp_recs_free(c);
 	store_release(&c->b.s->state, SKS_FREE);
 	store_relaxed(&c->h->shown, 0);
@@ -222,9 +221,7 @@ void tcp_done(struct tcp_conn *c, int err)
 	tcp_accept_unqueue(c);
 	store_relaxed(&c->h->accept, TCPA_NONE);
 	tcp_hash_remove(c);
-	timer_cancel(&t->soft->wheel, &c->rtx);
-	timer_cancel(&t->soft->wheel, &c->ack);
-	timer_cancel(&t->soft->wheel, &c->keep);
+	tcp_clear_timers(c);
 	tcp_recs_free(c);
 	c->cf &= CF_OPEN | CF_BOUND | CF_DIRTY | CF_WAIT | CF_QUIET;
 	if (was == TCPP_SYNC && err)

@@ -7,6 +7,7 @@
 #include "common/base.h"
 
 struct tcp_conn;
+struct tcp_ackinfo;
 
 enum tcp_ca_event { CA_EVENT_TX_START, CA_EVENT_LOSS, CA_EVENT_CWND_RESTART };
 
@@ -18,9 +19,12 @@ struct tcp_congestion_ops {
 	void (*pkts_acked)(struct tcp_conn *c, u32 acked, u32 rtt_us);	/* may be NULL; rtt 0: no sample */
 	void (*event)(struct tcp_conn *c, enum tcp_ca_event ev);	/* may be NULL */
 	u32 (*undo_cwnd)(struct tcp_conn *c);			/* the reduction was a mistake */
+	/* Not NULL: it decides cwnd and pacing_rate at every ACK, and cong_avoid, PRR and restarts after idle do not. */
+	void (*cong_control)(struct tcp_conn *c, const struct tcp_ackinfo *a);
+	u32 (*info)(const struct tcp_conn *c, void *out, u32 len);	/* TCP_CC_INFO; NULL: nothing to tell */
 };
 
-extern const struct tcp_congestion_ops tcp_cubic, tcp_reno;
+extern const struct tcp_congestion_ops tcp_cubic, tcp_reno, tcp_bbr;
 extern const struct tcp_congestion_ops *const tcp_cong_list[];	/* tcp_sock.cong is an index */
 int tcp_cong_find(const char *name, size_t len);		/* index or -ENOENT */
 

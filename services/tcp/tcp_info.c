@@ -41,7 +41,10 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_rcv_space = c->b.rx_size;
 		i.tcpi_total_retrans = c->total_retrans;
 		i.tcpi_max_pacing_rate = h->max_pacing_rate;
-		i.tcpi_pacing_rate = UINT64_MAX;
+		i.tcpi_pacing_rate = c->srtt8_us || c->paced ? tcp_pacing_rate(c) : UINT64_MAX;
+		if (c->rate_interval_us)
+			i.tcpi_delivery_rate = (u64)c->rate_delivered * c->mss * 1000000 / c->rate_interval_us;
+		i.tcpi_delivery_rate_app_limited = c->rate_app_limited;
 		i.tcpi_bytes_acked = load_relaxed(&c->b.s->tx_tail) - h->tx_base;
 		i.tcpi_bytes_received = c->bytes_in;
 		i.tcpi_bytes_sent = c->bytes_out;

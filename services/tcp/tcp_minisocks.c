@@ -185,6 +185,7 @@ static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, stru
 	h->ttl = l->h->ttl;
 	h->mark = l->h->mark;
 	h->cong = l->h->cong;
+	h->max_pacing_rate = l->h->max_pacing_rate;
 	h->mtu_disc = l->h->mtu_disc;
 	h->window_clamp = l->h->window_clamp;
 	h->rcvbuf = l->h->rcvbuf;

@@ -97,10 +97,14 @@ static int send_new(struct tcp_conn *c, u32 len, bool fin)
 		return e;
 	}
 	r->txid = c->txid;
+	tcp_rate_sent(c, r, c->packets_out == r->pcount);
 	if (len % c->mss)
 		c->snd_sml = nxt + len;
-	if (c->packets_out == r->pcount)
+	if (c->packets_out == r->pcount) {
 		c->rtt_seq = c->rtt_seq ? c->rtt_seq : nxt;
+		if (c->ca->event)
+			c->ca->event(c, CA_EVENT_TX_START);
+	}
 	/* Answering at once means a conversation: let ACKs ride on data */
 	if (c->t->now - c->last_recv < TCP_DELACK && c->bytes_in)
 		c->pingpong = 1;
@@ -113,7 +117,7 @@ static void restart_after_idle(struct tcp_conn *c)
 {
 	u64 idle = c->t->now - c->last_send;
 
-	if (c->packets_out || !c->last_send || idle <= c->rto)
+	if (c->packets_out || !c->last_send || idle <= c->rto || c->ca->cong_control)
 		return;
 	if (c->ca->event)
 		c->ca->event(c, CA_EVENT_CWND_RESTART);
@@ -146,6 +150,8 @@ bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 			tcp_wait_for_room(c);
 			break;
 		}
+		if (c->paced && !push_one && !(quota = tcp_pacing_quota(c, quota)))
+			break;
 		len = sendable(c, quota, false, &fin);
 		if ((!len && !fin) || send_new(c, len, fin))
 			break;
@@ -196,6 +202,7 @@ int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r)
 		return e;
 	r->txid = c->txid;
 	r->xmit = c->t->now;
+	tcp_rate_sent(c, r, false);
 	if (!(r->flags & REC_RETRANS))
 		c->retrans_out += r->pcount;
 	r->flags |= REC_RETRANS | REC_EVER;
@@ -223,7 +230,7 @@ void tcp_xmit_retransmit_queue(struct tcp_conn *c)
 
 		if (!(r->flags & REC_LOST) || r->flags & (REC_SACKED | REC_RETRANS))
 			continue;
-		if (!quota)
+		if (!quota || (c->paced && !(quota = tcp_pacing_quota(c, quota))))
 			break;
 		if (r->pcount > quota && !tcp_rec_split(c, r, r->start + (u64)quota * c->mss))
 			break;

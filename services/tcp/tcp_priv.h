@@ -37,7 +37,7 @@
 static inline bool before(u64 a, u64 b) { return (s64)(a - b) < 0; }
 static inline bool after(u64 a, u64 b) { return (s64)(a - b) > 0; }
 
-enum { REC_SACKED = 1, REC_LOST = 2, REC_RETRANS = 4, REC_EVER = 8, REC_FIN = 16 };
+enum { REC_SACKED = 1, REC_LOST = 2, REC_RETRANS = 4, REC_EVER = 8, REC_FIN = 16, REC_APP = 32 /* see tcp_rate.c */ };
 
 /* A piece of what is in flight: the kernel's skb in the retransmission queue, without the bytes. */
 struct tcp_rec {
@@ -48,6 +48,7 @@ struct tcp_rec {
 	u16 pcount;		/* segments it makes */
 	u8 flags;		/* REC_* */
 	u8 pad;
+	u32 delivered, delivered_us, first_us;	/* of the connection, when it was sent: tcp_rate.c */
 };
 
 /* A segment that arrived, taken apart (tcp_options.c). */
@@ -85,6 +86,7 @@ struct tcp_conn {
 	struct tcp_conn *dirty_next, *wait_next;
 	u32 ehash_next, lhash_next, bhash_next, bhash_prev;
 	struct timer rtx, ack, keep;	/* RTO, TLP, RACK or persist; delayed ACK; keep-alive, FIN_WAIT_2, linger */
+	struct timer pace;
 	/* send */
 	struct tcp_rec *head, *tail;	/* in flight, in order */
 	u64 write_seq;			/* end of what the application wrote, validated */
@@ -101,7 +103,13 @@ struct tcp_conn {
 	u32 backoff, retransmits, total_retrans, mss;	/* mss: payload per segment now, options taken off */
 	u8 ca_state, dupacks, rack_steps, reord_seen, ca_flags, probes;
 	u8 cong_limited, hdr_opts;
-	u64 cong[8];			/* of the tcp_congestion_ops */
+	u32 lost;			/* segments ever taken for lost */
+	u32 app_limited;		/* until this much is delivered, samples are the application's rate; 0: not */
+	u32 delivered_us, first_us;	/* of the last delivery; when the first of its flight was sent */
+	u32 rate_delivered, rate_interval_us;	/* the last sample worth telling */
+	u64 pacing_rate, pace_next;	/* bytes/s, set by a congestion control with one; ns: when the next may leave */
+	bool rate_app_limited, paced;
+	u64 cong[24];			/* of the tcp_congestion_ops */
 	const struct tcp_congestion_ops *ca;
 	/* receive */
 	u64 last_ack;			/* rcv_nxt in the last ACK sent */

@@ -33,10 +33,12 @@ void tcp_mark_lost(struct tcp_conn *c, struct tcp_rec *r)
 	if (r->flags & REC_RETRANS) {
 		c->retrans_out -= r->pcount;
 		r->flags &= (u8)~REC_RETRANS;
+		c->lost += r->pcount;
 	}
 	if (!(r->flags & REC_LOST)) {
 		r->flags |= REC_LOST;
 		c->lost_out += r->pcount;
+		c->lost += r->pcount;
 	}
 }
 

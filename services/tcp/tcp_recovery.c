@@ -13,6 +13,7 @@ void tcp_cwnd_init(struct tcp_conn *c)
 	memset(c->cong, 0, sizeof(c->cong));
 	if (c->ca->init)
 		c->ca->init(c);
+	tcp_pacing_update(c);
 }
 
 /* RFC 3522, RFC 4015: the ACK echoes a time before our retransmission, so the original had arrived. */
@@ -106,6 +107,8 @@ void tcp_enter_loss(struct tcp_conn *c)
 		r->flags &= (u8)~REC_RETRANS;
 		if (r->flags & REC_SACKED)
 			continue;
+		if (!(r->flags & REC_LOST))
+			c->lost += r->pcount;
 		r->flags |= REC_LOST;
 		c->lost_out += r->pcount;
 	}
@@ -155,9 +158,9 @@ static bool leave(struct tcp_conn *c, const struct tcp_seg *g)
 	} else if (c->ca_state == CA_CWR && snd_una(c) == c->high_seq && c->packets_out) {
 		return false;
 	}
-	if (c->undo_marker || c->ca_state == CA_CWR)
+	if (!c->ca->cong_control && (c->undo_marker || c->ca_state == CA_CWR))
 		c->cwnd = MIN(c->cwnd, MAX(c->ssthresh, 2u));
-	if (c->ca_state == CA_RECOVERY && c->undo_marker)
+	if (!c->ca->cong_control && c->ca_state == CA_RECOVERY && c->undo_marker)
 		c->cwnd = MAX(c->ssthresh, 2u);
 	c->undo_marker = 0;
 	c->retrans_stamp = 0;
@@ -251,26 +254,31 @@ static bool cwnd_limited(const struct tcp_conn *c)
 	return c->cong_limited || (c->cwnd < c->ssthresh && c->cwnd < 2 * c->cwnd_used);
 }
 
+/* A hint for a successor (soft, sequence-locked). */
+static void store_hint(struct tcp_conn *c)
+{
+	u32 s = (load_relaxed(&c->h->hint_seq) + 1) & ~1u;	/* a predecessor may have died writing */
+
+	store_relaxed(&c->h->hint_seq, s + 1);
+	atomic_thread_fence(memory_order_release);
+	c->h->hint_srtt_us = c->srtt8_us >> 3;
+	c->h->hint_cwnd = c->cwnd;
+	c->h->hint_ssthresh = c->ssthresh;
+	store_release(&c->h->hint_seq, s + 2);
+}
+
 void tcp_cong_control(struct tcp_conn *c, struct tcp_ackinfo *a)
 {
 	if (c->ca->pkts_acked)
 		c->ca->pkts_acked(c, a->newly_acked + a->newly_sacked, a->rtt_us);
-	if (c->ca_state == CA_RECOVERY || c->ca_state == CA_CWR) {
+	if (c->ca->cong_control) {
+		c->ca->cong_control(c, a);
+	} else if (c->ca_state == CA_RECOVERY || c->ca_state == CA_CWR) {
 		prr(c, a);
 		return;
+	} else if (a->advanced && a->newly_acked && (cwnd_limited(c) || c->ca_state == CA_LOSS)) {
+		c->ca->cong_avoid(c, a->newly_acked);	/* RFC 7661's point: a window that is not used says nothing */
 	}
-	/* RFC 7661's point: a window that is not used says nothing */
-	if (a->advanced && a->newly_acked && (cwnd_limited(c) || c->ca_state == CA_LOSS))
-		c->ca->cong_avoid(c, a->newly_acked);
-	/* A hint for a successor (soft, sequence-locked) */
-	if (a->rtt_us) {
-		u32 s = (load_relaxed(&c->h->hint_seq) + 1) & ~1u;	/* a predecessor may have died writing */
-
-		store_relaxed(&c->h->hint_seq, s + 1);
-		atomic_thread_fence(memory_order_release);
-		c->h->hint_srtt_us = c->srtt8_us >> 3;
-		c->h->hint_cwnd = c->cwnd;
-		c->h->hint_ssthresh = c->ssthresh;
-		store_release(&c->h->hint_seq, s + 2);
-	}
+	if (a->rtt_us)
+		store_hint(c);
 }

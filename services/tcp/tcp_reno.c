@@ -43,7 +43,7 @@ const struct tcp_congestion_ops tcp_reno = {
 	.name = "reno", .ssthresh = tcp_reno_ssthresh, .cong_avoid = reno_cong_avoid, .undo_cwnd = tcp_reno_undo_cwnd,
 };
 
-const struct tcp_congestion_ops *const tcp_cong_list[] = { &tcp_cubic, &tcp_reno, NULL };
+const struct tcp_congestion_ops *const tcp_cong_list[] = { &tcp_cubic, &tcp_reno, &tcp_bbr, NULL };
 
 int tcp_cong_find(const char *name, size_t len)
 {

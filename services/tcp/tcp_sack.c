@@ -84,6 +84,7 @@ static void mark_sacked(struct tcp_conn *c, struct tcp_rec *r, struct tcp_ackinf
 		if (before(r->end, c->sacked_high))
 			c->reord_seen = 1;	/* never sent again, and arrived after later ones */
 	}
+	tcp_rate_delivered(c, r, a);
 	r->flags = (r->flags & (REC_EVER | REC_FIN)) | REC_SACKED;
 	c->sacked_out += r->pcount;
 	c->delivered += r->pcount;

@@ -20,6 +20,7 @@ bool tcp_conn_open(struct tcp_stack *t, u32 sk)
 	c->rtx.fn = tcp_timer_rtx;
 	c->ack.fn = tcp_timer_ack;
 	c->keep.fn = tcp_timer_keep;
+	c->pace.fn = tcp_timer_pace;
 	return true;
 }
 
@@ -161,6 +162,8 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->rto = TCP_TIMEOUT_INIT;
 	c->backoff = c->retransmits = c->probes = c->dupacks = c->reord_seen = 0;
 	c->rack_steps = 1;
+	c->delivered = c->lost = c->app_limited = c->rate_delivered = c->rate_interval_us = 0;
+	c->pace_next = 0;
 	c->ca_state = CA_OPEN;
 	c->last_ack = rcv_nxt(c);
 	c->dsack_start = c->dsack_end = 0;

@@ -73,6 +73,28 @@ static int set_bound_dev(struct tcp_conn *c, const void *val, u32 len)
 	return 0;
 }
 
+/* Bytes a second, in 32 bits or 64; all ones: no limit. */
+static int set_max_pacing_rate(struct tcp_conn *c, const void *val, u32 len)
+{
+	u64 rate = UINT64_MAX;
+	u32 v;
+
+	if (len >= sizeof(rate)) {
+		memcpy(&rate, val, sizeof(rate));
+	} else if (len >= sizeof(v)) {
+		memcpy(&v, val, sizeof(v));
+		rate = v == UINT32_MAX ? UINT64_MAX : v;
+	} else {
+		return -EINVAL;
+	}
+	c->h->max_pacing_rate = rate;
+	if (c->ca)
+		tcp_pacing_update(c);
+	if (phase(c) == TCPP_SYNC)
+		tcp_mark_dirty(c, CF_XMIT);
+	return 0;
+}
+
 static int set_socket(struct tcp_conn *c, int name, const void *val, u32 len)
 {
 	struct tcp_sock *h = c->h;
@@ -87,6 +109,8 @@ static int set_socket(struct tcp_conn *c, int name, const void *val, u32 len)
 		return get_timeo(val, len, &h->sndtimeo_ms);
 	case SO_BINDTODEVICE:
 		return set_bound_dev(c, val, len);
+	case SO_MAX_PACING_RATE:
+		return set_max_pacing_rate(c, val, len);
 	}
 	r = get_int(val, len, &v);
 	if (r)
@@ -107,7 +131,6 @@ static int set_socket(struct tcp_conn *c, int name, const void *val, u32 len)
 	case SO_RCVLOWAT: h->rcvlowat = v < 0 ? INT32_MAX : (u32)MAX(v, 1); return 0;
 	case SO_PRIORITY: h->priority = (u32)v; return 0;
 	case SO_MARK: h->mark = (u32)v; return 0;
-	case SO_MAX_PACING_RATE: h->max_pacing_rate = v == -1 ? UINT64_MAX : (u32)v; return 0;
 	case SO_ERROR: case SO_TYPE: case SO_PROTOCOL: case SO_DOMAIN: case SO_ACCEPTCONN: case SO_SNDLOWAT: return -ENOPROTOOPT;
 	case SO_BUSY_POLL: case SO_INCOMING_CPU: case SO_ZEROCOPY: case SO_LOCK_FILTER: return 0;
 	}
@@ -155,6 +178,7 @@ static int set_congestion(struct tcp_conn *c, const char *name, u32 len)
 		memset(c->cong, 0, sizeof(c->cong));
 		if (c->ca->init)
 			c->ca->init(c);
+		tcp_pacing_update(c);
 	}
 	return 0;
 }
@@ -292,7 +316,10 @@ static int get_socket(struct tcp_conn *c, int name, void *val, u32 *len)
 	case SO_SNDLOWAT: return put_int(val, len, 1);
 	case SO_PRIORITY: return put_int(val, len, (int)h->priority);
 	case SO_MARK: return put_int(val, len, (int)h->mark);
-	case SO_MAX_PACING_RATE: return put_int(val, len, h->max_pacing_rate == UINT64_MAX ? -1 : (int)h->max_pacing_rate);
+	case SO_MAX_PACING_RATE:
+		if (*len >= sizeof(h->max_pacing_rate))
+			return put(val, len, &h->max_pacing_rate, sizeof(h->max_pacing_rate));
+		return put_int(val, len, (int)(u32)MIN(h->max_pacing_rate, (u64)UINT32_MAX));
 	case SO_INCOMING_CPU: case SO_BUSY_POLL: case SO_ZEROCOPY: return put_int(val, len, 0);
 	}
 	return -ENOPROTOOPT;
@@ -321,6 +348,7 @@ static int get_tcp(struct tcp_conn *c, int name, void *val, u32 *len)
 
 	switch (name) {
 	case TCP_INFO: *len = tcp_fill_info(c, val, *len); return 0;
+	case TCP_CC_INFO: *len = phase(c) == TCPP_SYNC && c->ca->info ? c->ca->info(c, val, *len) : 0; return 0;
 	case TCP_CONGESTION:
 		strncpy(cong, tcp_cong_list[h->cong]->name, sizeof(cong) - 1);
 		return put(val, len, cong, sizeof(cong));

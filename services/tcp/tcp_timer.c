@@ -3,6 +3,7 @@
  *   rtx    SYN retransmission | RTO | tail loss probe | RACK reordering | zero-window probe (persist)
  *   ack    delayed ACK, 40 ms
  *   keep   keep-alive probe | FIN_WAIT_2 of an orphan
+ *   pace   the next quantum of a paced connection (tcp_pacing.c)
  * TIME_WAIT and handshakes have their own (tcp_timewait.c, tcp_minisocks.c). All are soft: a successor arms them from
  * the deadlines in the hard blocks. */
 #include "services/tcp/path.h"
@@ -16,6 +17,14 @@ static u64 backed_off(const struct tcp_conn *c)
 	for (u32 i = 0; i < c->backoff && rto < TCP_RTO_MAX; i++)
 		rto <<= 1;
 	return MIN(rto, TCP_RTO_MAX);
+}
+
+void tcp_clear_timers(struct tcp_conn *c)
+{
+	timer_cancel(WHEEL(c), &c->rtx);
+	timer_cancel(WHEEL(c), &c->ack);
+	timer_cancel(WHEEL(c), &c->keep);
+	timer_cancel(WHEEL(c), &c->pace);
 }
 
 void tcp_rearm_rto(struct tcp_conn *c)
@@ -52,7 +61,7 @@ void tcp_arm_tlp_or_rto(struct tcp_conn *c)
 /* Nothing in flight to clock us, but something to send: the persist timer (RFC 9293 MUST-35: for ever). */
 void tcp_check_probe0(struct tcp_conn *c)
 {
-	bool need = !c->head && before(snd_nxt(c), snd_end(c)) && !(c->cf & CF_WAIT);
+	bool need = !c->head && before(snd_nxt(c), snd_end(c)) && !(c->cf & CF_WAIT) && !timer_armed(&c->pace);
 
 	if (!need) {
 		if (c->cf & CF_PROBE0) {

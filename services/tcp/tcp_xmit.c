@@ -210,8 +210,11 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, bool with_s
 		tcp_wait_for_room(c);
 		return r;
 	}
-	if (len)
+	if (len) {
 		c->txid++;
+		if (c->paced)
+			tcp_pacing_sent(c, len);
+	}
 	c->segs_out += len > c->mss ? (len + c->mss - 1) / c->mss : 1;
 	c->bytes_out += len;
 	ack_sent(c);

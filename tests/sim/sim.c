@@ -126,8 +126,7 @@ static bool run(u64 seed, const struct family *f, bool trace, u64 *packets)
 	s.conf = (struct config){ .congestion = "cubic", .rcvbuf = 65536, .sndbuf = 65536, .port_lo = 32768, .port_hi = 60999,
 				  .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 4096, .timestamps = sim_below(&s, 4) != 0,
 				  .sack = sim_below(&s, 4) != 0, .window_scaling = sim_below(&s, 4) != 0, .ttl = 64 };
-	if (sim_below(&s, 3) == 0)
-		strcpy(s.conf.congestion, "reno");
+	strcpy(s.conf.congestion, (const char *[]){ "cubic", "reno", "bbr" }[sim_below(&s, 3)]);
 	draw(&s, f);
 	s.last_progress = s.now;
 	conns = 1 + (u32)sim_below(&s, SIM_CONNS - 1);
