@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum kind { K_BOOL, K_U32, K_POW2, K_TEXT, K_MAC, K_PORTS, K_BYPASS, K_CPUS, K_ADDRESS, K_ROUTE, K_RULE };
+enum kind { K_BOOL, K_LEVEL, K_U32, K_POW2, K_TEXT, K_MAC, K_PORTS, K_BYPASS, K_CPUS, K_ADDRESS, K_ROUTE, K_RULE };
 
 /* Every key. `choices`: of K_TEXT, what may be written ("": anything). K_ADDRESS and below may be repeated.
  * `offset` is in struct conf_dev for section link, else in struct config. */
@@ -46,7 +46,7 @@ static const struct key {
 	{ "tcp",  "timestamps",           "yes",         K_BOOL,    CONF(timestamps) },
 	{ "tcp",  "sack",                 "yes",         K_BOOL,    CONF(sack) },
 	{ "tcp",  "window_scaling",       "yes",         K_BOOL,    CONF(window_scaling) },
-	{ "tcp",  "ecn",                  "no",          K_BOOL,    CONF(ecn) },
+	{ "tcp",  "ecn",                  "2",           K_LEVEL,   CONF(ecn),              ECN_ASK, 2 },
 	{ "sock", "allow",                NULL,          K_RULE },
 	{ "sock", "deny",                 NULL,          K_RULE },
 	{ "sock", "max_sockets_per_uid",  "16384",       K_U32,     CONF(max_sockets_per_uid), 1, 1 << 20 },
@@ -134,6 +134,9 @@ static int set_key(struct config *c, struct conf_dev *dev, const struct key *k, 
 	case K_BOOL:
 		r = value_bool(k->name, value, &yes, at);
 		return r < 0 ? r : store_number(to, 1, yes);
+	case K_LEVEL:		/* `lo`: what yes means */
+		r = value_level(k->name, value, k->lo, k->hi, &v, at);
+		return r < 0 ? r : store_number(to, 1, v);
 	case K_U32:
 		r = value_number(k->name, value, k->lo, k->hi, &v, at);
 		return r < 0 ? r : store_number(to, k->size, v);

@@ -29,6 +29,8 @@ struct conf_rule {		/* [sock] allow|deny = bind|connect UID|* ADDR/PREFIX|* PORT
 	bool allow, bind; bool any_uid; u32 uid; be32 addr; u8 prefix; u16 lo, hi; u32 line;
 };
 
+enum conf_ecn { ECN_OFF, ECN_ASK, ECN_ANSWER };	/* Linux's tcp_ecn: ASK answers, too */
+
 struct config {
 	char file[256], instance[64];
 	u32 ndevs, naddrs, nroutes, nrules;
@@ -44,7 +46,8 @@ struct config {
 	u32 rcvbuf, sndbuf;		/* bytes per socket ring, power of two: 1 MiB each */
 	u16 port_lo, port_hi;		/* 32768 60999 */
 	u32 fin_timeout_s, tw_max, backlog_max;
-	bool timestamps, sack, window_scaling, ecn;
+	bool timestamps, sack, window_scaling;
+	u8 ecn;				/* enum conf_ecn: 2 */
 	/* [sock] */
 	u32 max_sockets_per_uid, max_arenas_per_uid, max_clients;
 	/* [shim] */

@@ -91,16 +91,39 @@ static bool host_bits(be32 addr, u8 prefix)
 	return prefix < 32 && from_be32(addr) << prefix;
 }
 
-int value_bool(const char *key, const char *value, bool *ret, struct conf_where *at)
+/* 1 yes, 0 no, -1 neither. */
+static int switch_word(const char *value)
 {
 	static const char *const words[2][4] = { { "no", "false", "off", "0" }, { "yes", "true", "on", "1" } };
 
-	for (u32 i = 0; i < 8; i++)
-		if (!strcmp(value, words[i / 4][i % 4])) {
-			*ret = i >= 4;
-			return 0;
-		}
-	return conf_error(at, "%s = %s: not a switch; write yes or no", key, value);
+	for (int i = 0; i < 8; i++)
+		if (!strcmp(value, words[i / 4][i % 4]))
+			return i >= 4;
+	return -1;
+}
+
+int value_bool(const char *key, const char *value, bool *ret, struct conf_where *at)
+{
+	int yes = switch_word(value);
+
+	if (yes < 0)
+		return conf_error(at, "%s = %s: not a switch; write yes or no", key, value);
+	*ret = yes;
+	return 0;
+}
+
+int value_level(const char *key, const char *value, u32 yes, u32 hi, u32 *ret, struct conf_where *at)
+{
+	int word = switch_word(value);
+	u64 v;
+
+	if (digits(value, hi, &v))
+		*ret = (u32)v;
+	else if (word >= 0)
+		*ret = word ? yes : 0;
+	else
+		return conf_error(at, "%s = %s: out of range; write yes, no or a number from 0 to %u", key, value, hi);
+	return 0;
 }
 
 int value_number(const char *key, const char *value, u32 lo, u32 hi, u32 *ret, struct conf_where *at)

@@ -17,6 +17,8 @@ struct conf_where {
 int conf_error(struct conf_where *at, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 int value_bool(const char *key, const char *value, bool *ret, struct conf_where *at);
+/* A number from 0 to hi, as the kernel's sysctl of that name has it, or no (0), or yes (`yes`). */
+int value_level(const char *key, const char *value, u32 yes, u32 hi, u32 *ret, struct conf_where *at);
 int value_number(const char *key, const char *value, u32 lo, u32 hi, u32 *ret, struct conf_where *at);
 /* A power of two, K or M may follow. */
 int value_power(const char *key, const char *value, u32 lo, u32 hi, u32 *ret, struct conf_where *at);

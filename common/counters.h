@@ -75,6 +75,8 @@
 	X(TCP_FAST_RETRANS, "tcp", "fast recoveries")                                         \
 	X(TCP_OUT_RSTS, "tcp", "RSTs sent")                                                   \
 	X(TCP_CHALLENGE_ACKS, "tcp", "challenge ACKs sent (RFC 5961)")                        \
+	X(TCP_CE_MARKS, "tcp", "segments that arrived with a congestion mark (RFC 3168)")     \
+	X(TCP_ECN_CWR, "tcp", "windows reduced because the peer echoed a mark")               \
 	X(TCP_TW_REUSED, "tcp", "TIME_WAIT reused early")                                     \
 	X(TCP_CLIENT_NONSENSE, "tcp", "connections cut because a client's words made no sense") \
 	X(TCP_TOKENS, "tcp", "readiness tokens sent")                                         \

@@ -82,7 +82,7 @@ struct sk_buff {
 	u8 dev;			/* device index */
 	be16 protocol;		/* ETH_P_* */
 	u8 hdr_off;		/* first used byte of hdr; SKB_HDR_ROOM: none */
-	u8 priority;		/* band / TOS class for the qdisc */
+	u8 priority;		/* as Linux's TC_PRIO_*: the qdisc's band follows from it */
 	_Alignas(8) u8 hdr[SKB_HDR_ROOM];
 };
 static_assert(sizeof(struct sk_buff) == 128, "two cache lines: the ring slot");

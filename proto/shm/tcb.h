@@ -102,7 +102,8 @@ struct tcp_sock {
 	/* For people (`strata ss`), never read by TCP. */
 	_Atomic u32 shown;		/* enum tcp_state */
 	_Atomic u32 shown_rxq, shown_txq;
-	u32 pad[5];
+	_Atomic u32 ecn_echo;		/* a congestion mark was received, the peer's CWR was not (RFC 3168 6.1.3) */
+	u32 pad[4];
 };
 static_assert(sizeof(struct tcp_sock) <= 384, "hard state stays small");
 

@@ -134,6 +134,22 @@ static void insert(struct ip_stack *st, struct ipq *q, u16 h, u16 after, u32 off
 	}
 }
 
+/* RFC 3168 5.3: a mark on one fragment is a mark on the datagram; with fragments that were not capable it cannot be. */
+static bool fragments_ecn(struct ip_stack *st, const struct ipq *q, u8 *tos)
+{
+	u32 seen = 0;
+
+	for (u16 h = q->head; h != NONE16; h = st->hold_next[h]) {
+		struct sk_buff skb;
+
+		hold_skb(st, h, &skb);
+		seen |= 1u << (IPCB(&skb)->iph.tos & 3);
+	}
+	if (seen & 8)
+		*tos |= 3;
+	return (seen & 9) != 9;
+}
+
 /* Copy header and payloads into a buffer of ours. False: no buffer, or a fragment's buffer was taken back under us. */
 static bool assemble(struct ip_stack *st, struct ipq *q, struct sk_buff *ret)
 {
@@ -175,6 +191,10 @@ static bool assemble(struct ip_stack *st, struct ipq *q, struct sk_buff *ret)
 	c->nh_off = 0;
 	c->iph.tot_len = to_be16((u16)ret->len);
 	c->iph.frag_off = to_be16(0);
+	if (!fragments_ecn(st, q, &c->iph.tos)) {
+		ip_complete(st, ret, 0);
+		return false;
+	}
 	memcpy(b, &c->iph, sizeof(c->iph));
 	return true;
 }

@@ -9,8 +9,8 @@
 #include "common/csum.h"
 #include "proto/wire/tcp.h"
 
-/* Linux's ip_tos2prio, by TOS bits: which band of a priority discipline. */
-static const u8 tos2prio[16] = { 0, 1, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4 };
+/* Linux's ip_tos2prio, by TOS bits: a priority (TC_PRIO_*). The lowest bit is ECN's: a flow keeps its band, marked or not. */
+static const u8 tos2prio[16] = { 0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4 };
 
 static u16 header_csum(const struct ip_hdr *h)
 {

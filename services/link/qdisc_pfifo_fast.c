@@ -23,18 +23,12 @@ static int pfifo_fast_init(struct Qdisc *q, const struct conf_dev *conf)
 	return 0;
 }
 
-/* Linux: rt_tos2priority() and prio2band in one; RFC 1349 TOS bits: 0x10 minimize delay, 0x08 maximize throughput,
- * 0x02 minimize cost (also bulk). */
+/* Linux's prio2band, by the priority that ipd derived from TOS. */
 static u32 pfifo_fast_classify(const struct Qdisc *q, const struct sk_buff *skb)
 {
-	switch (skb->priority & 0x1e) {
-	case 0x10: case 0x12: case 0x14: case 0x16:
-		return 0;
-	case 0x02: case 0x08: case 0x0a: case 0x0c: case 0x0e:
-		return 2;
-	default:
-		return 1;
-	}
+	static const u8 prio2band[16] = { 1, 2, 2, 2, 1, 2, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1 };
+
+	return prio2band[skb->priority & 15];
 }
 
 static int pfifo_fast_enqueue(struct Qdisc *q, u32 item)

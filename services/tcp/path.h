@@ -57,6 +57,14 @@ void tcp_tw_attach(struct tcp_stack *t);
 /* tcp_ack.c */
 int tcp_ack(struct tcp_conn *c, struct tcp_seg *g);		/* 1 fine, 0 old, -1 acknowledges the future */
 void tcp_rtt_estimator(struct tcp_conn *c, u32 rtt_us);
+/* tcp_ecn.c */
+bool tcp_ecn_asked(const struct tcp_stack *t, const struct tcp_seg *g);
+bool tcp_ecn_agreed(const struct tcp_seg *g);
+u8 tcp_ecn_syn(const struct tcp_conn *c);
+u8 tcp_ecn_send(const struct tcp_conn *c, bool fresh_data, u8 *tos);
+void tcp_ecn_queue_cwr(struct tcp_conn *c);
+void tcp_ecn_received(struct tcp_conn *c, const struct tcp_seg *g);
+bool tcp_ecn_echoed(const struct tcp_conn *c, const struct tcp_seg *g);
 /* tcp_data.c */
 void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g);
 bool tcp_data_fast(struct tcp_conn *c, struct tcp_seg *g);
@@ -120,7 +128,7 @@ u32 tcp_pacing_quantum(const struct tcp_conn *c);
 u32 tcp_pacing_quota(struct tcp_conn *c, u32 quota);
 void tcp_pacing_sent(struct tcp_conn *c, u32 len);
 /* tcp_xmit.c: single segments */
-int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, bool with_sack);
+int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_kind kind);
 void tcp_send_ack(struct tcp_conn *c);
 void tcp_send_dupack(struct tcp_conn *c, const struct tcp_seg *g);
 void tcp_send_challenge_ack(struct tcp_conn *c);

@@ -225,13 +225,16 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 			tcp_mark_dirty(c, CF_XMIT);
 		return 1;
 	}
+	a.ece = tcp_ecn_echoed(c, g);
+	if (a.ece)
+		c->delivered_ce += a.newly_acked + a.newly_sacked;
 	/* RFC 5681 2: nothing new, no data, same window, something outstanding */
 	a.dup = !a.advanced && !g->len && !a.win_update && !(g->flags & (TCP_SYN | TCP_FIN));
 	take_rtt(c, g, &a);
 	tlp_acked(c, ack, &a);
 	if (a.advanced || a.newly_sacked)
 		c->backoff = 0;
-	if (c->ca_state != CA_OPEN || a.dup || a.newly_sacked || a.dsack || c->sacked_out || c->cf & CF_RACK_TIMER)
+	if (c->ca_state != CA_OPEN || a.dup || a.newly_sacked || a.dsack || a.ece || c->sacked_out || c->cf & CF_RACK_TIMER)
 		tcp_fastretrans_alert(c, g, &a);
 	a.maybe_delayed = !c->head && a.newly_acked == 1 && ack - una < c->mss;
 	tcp_rate_gen(c, &a);

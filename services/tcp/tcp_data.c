@@ -217,6 +217,7 @@ bool tcp_data_fast(struct tcp_conn *c, struct tcp_seg *g)
 	}
 	if (!intact(c, g))
 		return false;
+	tcp_ecn_received(c, g);
 	tcp_paws_update(c, g);
 	tcp_ack(c, g);
 	advance(c, off + g->len);
@@ -252,6 +253,7 @@ static void queue_in_order(struct tcp_conn *c, struct tcp_seg *g, u64 off, u64 e
 	copy_holes(c, g, off, rcv_nxt(c), end);
 	if (!intact(c, g))
 		return;
+	tcp_ecn_received(c, g);
 	advance(c, end);
 	if (filled)		/* RFC 5681 4.2: a segment that fills a hole is acknowledged at once */
 		c->cf |= CF_ACK_NOW;
@@ -267,8 +269,11 @@ static void queue_out_of_order(struct tcp_conn *c, struct tcp_seg *g, u64 off, u
 		if (!before(off, have[i][0]) && !after(end, have[i][1]))
 			dsack(c, off, end);	/* RFC 2883 4.2.2: all of it was here */
 	copy_holes(c, g, off, off, end);
-	if (intact(c, g) && ooo_insert(c, off, end))
-		tcp_ooo_recount(c);
+	if (intact(c, g)) {
+		tcp_ecn_received(c, g);
+		if (ooo_insert(c, off, end))
+			tcp_ooo_recount(c);
+	}
 	c->last_recv = c->t->now;
 	c->quick = MAX(c->quick, 2u);
 	tcp_send_ack(c);	/* RFC 5681 3.2: a duplicate ACK for every segment out of order, never merged */

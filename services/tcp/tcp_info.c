@@ -17,7 +17,8 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_probes = c->cf & CF_PROBE0 ? c->probes : h->keep_probes;
 		i.tcpi_backoff = (u8)c->backoff;
 		i.tcpi_options = (h->negotiated & TCPN_TS ? TCPI_OPT_TIMESTAMPS : 0) | (h->negotiated & TCPN_SACK ? TCPI_OPT_SACK : 0) |
-				 (h->negotiated & TCPN_WS ? TCPI_OPT_WSCALE : 0);
+				 (h->negotiated & TCPN_WS ? TCPI_OPT_WSCALE : 0) |
+				 (h->negotiated & TCPN_ECN ? TCPI_OPT_ECN : 0) | (c->ecn & ECN_SEEN ? TCPI_OPT_ECN_SEEN : 0);
 		i.tcpi_snd_wscale = h->snd_wscale & 15;
 		i.tcpi_rcv_wscale = h->rcv_wscale & 15;
 		i.tcpi_rto = (u32)(c->rto / 1000);
@@ -53,6 +54,7 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_notsent_bytes = phase(c) == TCPP_SYNC && after(c->write_seq, snd_nxt(c)) ? (u32)(c->write_seq - snd_nxt(c)) : 0;
 		i.tcpi_min_rtt = c->min_rtt_us;
 		i.tcpi_delivered = c->delivered;
+		i.tcpi_delivered_ce = c->delivered_ce;
 		i.tcpi_snd_wnd = load_relaxed(&h->snd_wnd);
 	}
 	len = MIN(len, (u32)sizeof(i));

@@ -35,6 +35,8 @@ static int send_synack(struct tcp_stack *t, struct tcp_req *r)
 	h = l->h;
 	raw = (struct tcp_raw){ .tuple = r->tuple, .seq = r->iss, .ack = r->irs + 1, .flags = TCP_SYN | TCP_ACK, .tos = h->tos,
 				.ttl = h->ttl, .sk = NONE, .mark = h->mark };
+	if (r->negotiated & TCPN_ECN)
+		raw.flags |= TCP_ECE;
 	raw.wnd = (u16)MIN(t->arena[SK_ARENA(l->sk)].rx_size, 65535u);
 	raw.optlen = (u8)tcp_syn_options(raw.opts, tcp_advertise_mss(t, h, r->tuple.faddr), r->negotiated, r->rcv_wscale,
 					 tcp_ts(t, r->ts_offset), r->ts_recent);
@@ -143,7 +145,7 @@ void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
 		r->iss = g->tw_isn;
 	r->mss_peer = g->mss ? MAX(g->mss, (u16)TCP_MIN_MSS) : TCP_DEFAULT_MSS;
 	r->negotiated = (g->has_ts && t->conf->timestamps ? TCPN_TS : 0) | (g->has_sack_perm && t->conf->sack ? TCPN_SACK : 0) |
-			(g->has_wscale && t->conf->window_scaling ? TCPN_WS : 0);
+			(g->has_wscale && t->conf->window_scaling ? TCPN_WS : 0) | (tcp_ecn_asked(t, g) ? TCPN_ECN : 0);
 	r->snd_wscale = r->negotiated & TCPN_WS ? g->wscale : 0;
 	r->rcv_wscale = r->negotiated & TCPN_WS ? tcp_pick_wscale(t->arena[SK_ARENA(l->sk)].rx_size) : 0;
 	r->ts_recent = g->tsval;

@@ -89,7 +89,7 @@ static int send_new(struct tcp_conn *c, u32 len, bool fin)
 	if (len && nxt + len == (fin_snd(c) ? fin_snd(c) - 1 : c->write_seq))
 		flags |= TCP_PSH;
 	store_release(&c->h->snd_nxt, end);	/* before the segment may leave */
-	e = tcp_transmit_skb(c, nxt, len, flags, false);
+	e = tcp_transmit_skb(c, nxt, len, flags, XMIT_NEW);
 	if (e) {
 		store_release(&c->h->snd_nxt, nxt);
 		c->packets_out -= r->pcount;
@@ -98,6 +98,8 @@ static int send_new(struct tcp_conn *c, u32 len, bool fin)
 	}
 	r->txid = c->txid;
 	tcp_rate_sent(c, r, c->packets_out == r->pcount);
+	if (c->ca_state == CA_CWR || c->ca_state == CA_RECOVERY)
+		c->prr_out += r->pcount;
 	if (len % c->mss)
 		c->snd_sml = nxt + len;
 	if (c->packets_out == r->pcount) {
@@ -197,7 +199,7 @@ int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r)
 		flags |= TCP_FIN;
 	if (len)
 		flags |= TCP_PSH;
-	e = tcp_transmit_skb(c, r->start, len, flags, false);
+	e = tcp_transmit_skb(c, r->start, len, flags, XMIT_AGAIN);
 	if (e)
 		return e;
 	r->txid = c->txid;
@@ -257,5 +259,5 @@ int tcp_write_wakeup(struct tcp_conn *c)
 			return send_new(c, len, fin);
 	}
 	/* One below snd_una: answered by an ACK with the window (as Linux; RFC 9293 3.8.6.1 allows garbage) */
-	return tcp_transmit_skb(c, snd_una(c) - 1, 0, TCP_ACK, false);
+	return tcp_transmit_skb(c, snd_una(c) - 1, 0, TCP_ACK, XMIT_AGAIN);
 }

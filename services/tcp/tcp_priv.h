@@ -76,6 +76,8 @@ enum { CF_DIRTY = 1, CF_XMIT = 2, CF_ACK_NOW = 4, CF_ACK_SCHED = 8, CF_WINDOW = 
        CF_BOUND = 128, CF_LISTENING = 256, CF_OPEN = 512, CF_TLP = 1024, CF_FRTO = 2048, CF_PROBE0 = 4096,
        CF_RACK_TIMER = 8192, CF_RESTARTED = 16384,
        CF_QUIET = 32768 /* a disconnect: no state_change */ };
+enum { ECN_QUEUE_CWR = 1, ECN_SEEN = 2 };	/* tcp_conn.ecn */
+enum xmit_kind { XMIT_ACK, XMIT_NEW, XMIT_AGAIN };	/* SACK blocks go with the first, ECN marks with the second */
 enum conn_ca_state { CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
 
 struct tcp_conn {
@@ -94,7 +96,7 @@ struct tcp_conn {
 	u64 high_seq, undo_marker, tlp_high, sacked_high;
 	u32 packets_out, sacked_out, lost_out, retrans_out;
 	u32 cwnd, ssthresh, cwnd_cnt, prior_cwnd, prior_ssthresh;
-	u32 prr_delivered, prr_out, txid, delivered;
+	u32 prr_delivered, prr_out, txid, delivered, delivered_ce;
 	s32 undo_retrans;
 	u32 srtt8_us, mdev4_us, mdev_max4_us, rttvar4_us, min_rtt_us;	/* scaled as RFC 6298's appendix does */
 	u64 rtt_seq, rto, retrans_stamp, last_send, last_recv, cwnd_stamp;
@@ -102,7 +104,7 @@ struct tcp_conn {
 	u32 rack_rtt_us, max_wnd, cwnd_used;
 	u32 backoff, retransmits, total_retrans, mss;	/* mss: payload per segment now, options taken off */
 	u8 ca_state, dupacks, rack_steps, reord_seen, ca_flags, probes;
-	u8 cong_limited, hdr_opts;
+	u8 cong_limited, hdr_opts, ecn;
 	u32 lost;			/* segments ever taken for lost */
 	u32 app_limited;		/* until this much is delivered, samples are the application's rate; 0: not */
 	u32 delivered_us, first_us;	/* of the last delivery; when the first of its flight was sent */

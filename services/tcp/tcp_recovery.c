@@ -39,6 +39,7 @@ static void undo_cwnd_reduction(struct tcp_conn *c, bool unmark)
 	if (c->prior_ssthresh) {
 		c->cwnd = MAX(c->ca->undo_cwnd(c), c->cwnd);
 		c->ssthresh = MAX(c->ssthresh, c->prior_ssthresh);
+		c->ecn &= (u8)~ECN_QUEUE_CWR;
 	}
 	c->undo_marker = 0;
 	c->cwnd_stamp = c->t->now;
@@ -53,6 +54,7 @@ static void init_reduction(struct tcp_conn *c)
 	c->cwnd_cnt = 0;
 	c->prior_ssthresh = c->ssthresh;
 	c->ssthresh = MAX(c->ca->ssthresh(c), 2u);
+	tcp_ecn_queue_cwr(c);
 }
 
 void tcp_enter_cwr(struct tcp_conn *c)
@@ -61,6 +63,7 @@ void tcp_enter_cwr(struct tcp_conn *c)
 		return;
 	init_reduction(c);
 	c->undo_marker = 0;
+	c->prior_ssthresh = 0;		/* not to be undone, whatever a loss on the way turns out to be */
 	c->ca_state = CA_CWR;
 }
 
@@ -117,6 +120,7 @@ void tcp_enter_loss(struct tcp_conn *c)
 	c->cwnd_stamp = c->t->now;
 	c->high_seq = snd_nxt(c);
 	c->ca_state = CA_LOSS;
+	tcp_ecn_queue_cwr(c);
 	c->cf &= ~(u32)(CF_TLP | CF_RACK_TIMER);
 }
 
@@ -155,7 +159,10 @@ static bool leave(struct tcp_conn *c, const struct tcp_seg *g)
 			undo_cwnd_reduction(c, false);
 		else if (!has_sack(c) && snd_una(c) == c->high_seq && c->packets_out)
 			return false;	/* RFC 6582 4: stay, lest old duplicates start another */
-	} else if (c->ca_state == CA_CWR && snd_una(c) == c->high_seq && c->packets_out) {
+	} else if (c->ca_state == CA_CWR && snd_una(c) == c->high_seq && (c->packets_out || c->ecn & ECN_QUEUE_CWR)) {
+		/* The peer echoes until it has our CWR, in data beyond: those echoes are of the mark that was answered */
+		if (!c->packets_out && !c->ca->cong_control)
+			c->cwnd = MAX(c->ssthresh, 2u);
 		return false;
 	}
 	if (!c->ca->cong_control && (c->undo_marker || c->ca_state == CA_CWR))
@@ -197,6 +204,8 @@ void tcp_fastretrans_alert(struct tcp_conn *c, const struct tcp_seg *g, struct t
 {
 	u32 lost = c->lost_out;
 
+	if (a->ece)
+		c->prior_ssthresh = 0;	/* a reduction the peer asked for is not undone */
 	if (c->ca_state != CA_OPEN && c->ca_state != CA_DISORDER && c->ca_state != CA_LOSS)
 		leave(c, g);
 	if (c->ca_state == CA_RECOVERY) {
@@ -217,8 +226,14 @@ void tcp_fastretrans_alert(struct tcp_conn *c, const struct tcp_seg *g, struct t
 	if (has_sack(c) ? c->lost_out != 0 : c->sacked_out >= 3) {
 		/* RFC 6582 3.2: not for duplicates of what was already repaired */
 		enter_recovery(c);
+		if (a->ece)
+			c->prior_ssthresh = 0;
 		a->newly_lost = MAX(a->newly_lost, 1u);
 		return;
+	}
+	if (a->ece && c->ca_state < CA_CWR) {	/* RFC 3168 6.1.2: as for a loss, once a round trip */
+		conn_count(c, TCP_ECN_CWR);
+		tcp_enter_cwr(c);
 	}
 	if (c->ca_state != CA_CWR)
 		c->ca_state = c->sacked_out ? CA_DISORDER : CA_OPEN;

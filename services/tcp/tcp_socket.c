@@ -138,6 +138,7 @@ void tcp_conn_base(struct tcp_conn *c)
 	store_relaxed(&h->deadline, 0);
 	store_relaxed(&h->snd_up, 0);
 	h->passive_close = 0;
+	store_relaxed(&h->ecn_echo, 0);
 	tcp_ooo_reset(c);
 	store_relaxed(&c->b.s->fin, 0);
 	store_relaxed(&c->b.s->urg, 0);
@@ -165,6 +166,8 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->delivered = c->lost = c->app_limited = c->rate_delivered = c->rate_interval_us = 0;
 	c->pace_next = 0;
 	c->ca_state = CA_OPEN;
+	c->ecn = 0;
+	c->delivered_ce = 0;
 	c->last_ack = rcv_nxt(c);
 	c->dsack_start = c->dsack_end = 0;
 	tcp_ooo_recount(c);
@@ -222,7 +225,8 @@ int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
 		count(t->counters, TCP_TW_REUSED);
 	}
 	h->ts_offset = tcp_ts_offset(t, &h->tuple);
-	h->negotiated = (t->conf->timestamps ? TCPN_TS : 0) | (t->conf->sack ? TCPN_SACK : 0) | (t->conf->window_scaling ? TCPN_WS : 0);
+	h->negotiated = (t->conf->timestamps ? TCPN_TS : 0) | (t->conf->sack ? TCPN_SACK : 0) | (t->conf->window_scaling ? TCPN_WS : 0) |
+			(t->conf->ecn == ECN_ASK ? TCPN_ECN : 0);
 	h->rcv_wscale = t->conf->window_scaling ? tcp_pick_wscale(c->b.rx_size) : 0;
 	h->snd_wscale = 0;
 	h->mss_peer = TCP_DEFAULT_MSS;

@@ -124,6 +124,8 @@ static void negotiate(struct tcp_conn *c, const struct tcp_seg *g)
 		h->negotiated &= (u8)~TCPN_WS;
 		h->rcv_wscale = 0;
 	}
+	if (!tcp_ecn_agreed(g))
+		h->negotiated &= (u8)~TCPN_ECN;
 	h->snd_wscale = h->negotiated & TCPN_WS ? g->wscale : 0;
 	h->mss_peer = g->mss ? MAX(g->mss, (u16)TCP_MIN_MSS) : TCP_DEFAULT_MSS;	/* RFC 9293 MUST-15 */
 	if (g->has_ts)

@@ -155,7 +155,7 @@ static void fill_payload(struct tcp_conn *c, struct sk_buff *skb, u8 *p, u32 hl,
 
 	if (len > c->mss) {
 		skb->gso_size = (u16)c->mss;
-		skb->gso_type = GSO_TCPV4;
+		skb->gso_type = GSO_TCPV4 | (h->flags & TCP_CWR ? GSO_ECN : 0);	/* CWR on the first of them only */
 	}
 	if (c->csum || skb->gso_size) {
 		if (len)
@@ -183,17 +183,18 @@ static void ack_sent(struct tcp_conn *c)
 }
 
 /* One segment of an established connection; len > mss makes it a GSO packet. snd_nxt was stored before (crash rule 3). */
-int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, bool with_sack)
+int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_kind kind)
 {
 	struct tcp_stack *t = c->t;
 	struct sk_buff skb;
-	u8 opts[40];
+	u8 opts[40], tos = c->h->tos;
 	u32 hl, n;
 	u8 *p;
 	int r;
 
-	n = tcp_established_options(c, opts, with_sack);
+	n = tcp_established_options(c, opts, kind == XMIT_ACK);
 	hl = 20 + n;
+	flags |= tcp_ecn_send(c, kind == XMIT_NEW && len, &tos);
 	p = t->ops->alloc(t->ctx, hl + len, len ? c->sk : NONE, &skb);
 	if (!p) {
 		tcp_wait_for_room(c);
@@ -204,12 +205,14 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, bool with_s
 	fill_hdr(p, &c->h->tuple, snd_wire(c, off), rcv_wire(c, rcv_nxt(c)), hl, flags, tcp_select_window(c));
 	memcpy(p + 20, opts, n);
 	fill_payload(c, &skb, p, hl, off, len);
-	fill_cb(&skb, &c->h->tuple, c->h->tos, ttl_of(t, c->h->ttl), c->h->mtu_disc != 0, c->h->mark);
+	fill_cb(&skb, &c->h->tuple, tos, ttl_of(t, c->h->ttl), c->h->mtu_disc != 0, c->h->mark);
 	r = hand_down(t, &skb);
 	if (r) {
 		tcp_wait_for_room(c);
 		return r;
 	}
+	if (flags & TCP_CWR)
+		c->ecn &= (u8)~ECN_QUEUE_CWR;
 	if (len) {
 		c->txid++;
 		if (c->paced)
@@ -231,7 +234,7 @@ bool tcp_still_out(const struct tcp_conn *c, const struct tcp_rec *r)
 
 void tcp_send_ack(struct tcp_conn *c)
 {
-	if (tcp_transmit_skb(c, snd_nxt(c), 0, TCP_ACK, true))
+	if (tcp_transmit_skb(c, snd_nxt(c), 0, TCP_ACK, XMIT_ACK))
 		c->cf |= CF_ACK_NOW;	/* it waits for room: tcp_resume() comes back to it */
 }
 
@@ -315,7 +318,8 @@ int tcp_send_syn(struct tcp_conn *c)
 	u32 win = MIN((u32)rcv_free(c), 65535u);
 	u32 recent = (u32)(load_relaxed(&h->ts_recent) >> 32);
 	struct tcp_raw r = { .tuple = h->tuple, .seq = h->iss, .ack = answer ? h->irs + 1 : 0, .wnd = (u16)win,
-			     .flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN, .tos = h->tos, .ttl = h->ttl, .sk = c->sk, .mark = h->mark };
+			     .flags = (answer ? TCP_SYN | TCP_ACK : TCP_SYN) | tcp_ecn_syn(c), .tos = h->tos, .ttl = h->ttl, .sk = c->sk,
+			     .mark = h->mark };
 	int e;
 
 	if (h->window_clamp)

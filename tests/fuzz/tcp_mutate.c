@@ -87,7 +87,7 @@ static bool round_(u64 seed)
 
 	s.conf = (struct config){ .congestion = "cubic", .rcvbuf = 65536, .sndbuf = 65536, .port_lo = 32768, .port_hi = 60999,
 				  .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 4096, .timestamps = seed & 1, .sack = true,
-				  .window_scaling = true, .ttl = 64 };
+				  .window_scaling = true, .ecn = ECN_ASK, .ttl = 64 };
 	for (int i = 0; i < 2; i++)
 		s.wire[i] = (struct wire_conf){ .delay = NSEC_PER_MSEC };
 	if (node_init(&s, &s.node[0], 0) || node_init(&s, &s.node[1], 1) || node_listen(&s.node[1], 80))

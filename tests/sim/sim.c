@@ -19,6 +19,7 @@ struct family {
 	u32 burst;
 	bool restarts;
 	u64 max_delay, max_bytes;
+	double mark;
 };
 
 static const struct family families[] = {
@@ -30,6 +31,8 @@ static const struct family families[] = {
 	{ "duplication", 0, 0.3, 0, 0, 0, false, 20 * NSEC_PER_MSEC, 500000 },
 	{ "corruption", 0, 0, 0.05, 0, 0, false, 20 * NSEC_PER_MSEC, 200000 },
 	{ "everything", 0.1, 0.1, 0.02, 0.1, 3, false, 50 * NSEC_PER_MSEC, 200000 },
+	{ "congestion marks", 0, 0, 0, 0, 0, false, 50 * NSEC_PER_MSEC, 500000, 0.3 },
+	{ "marks and everything", 0.1, 0.1, 0.02, 0.1, 3, true, 20 * NSEC_PER_MSEC, 200000, 0.3 },
 	{ "restarts", 0, 0, 0, 0, 0, true, 20 * NSEC_PER_MSEC, 500000 },
 	{ "restarts and everything", 0.05, 0.05, 0.02, 0.05, 2, true, 20 * NSEC_PER_MSEC, 200000 },
 };
@@ -41,6 +44,7 @@ static void draw(struct sim *s, const struct family *f)
 			.loss = f->loss * (double)sim_below(s, 1001) / 1000, .dup = f->dup * (double)sim_below(s, 1001) / 1000,
 			.corrupt = f->corrupt * (double)sim_below(s, 1001) / 1000,
 			.reorder = f->reorder * (double)sim_below(s, 1001) / 1000, .burst = f->burst,
+			.mark = f->mark * (double)sim_below(s, 1001) / 1000,
 			.delay = 1000 + sim_below(s, f->max_delay), .jitter = sim_below(s, 3) ? 0 : sim_below(s, 1000000),
 			.bytes_per_sec = sim_below(s, 2) ? 0 : 100000 + sim_below(s, 100000000),
 			.queue = 20 + (u32)sim_below(s, 1000),
@@ -102,6 +106,24 @@ static void step(struct sim *s)
 		sim_fail(s, "no progress for ten minutes");
 }
 
+/* On a wire that keeps the order every mark is heard, and answered at most once. (A scaled window may show a byte more than
+ * there is room for, and what is refused is not heard.) */
+static void check_marks(struct sim *s, const struct family *f)
+{
+	u64 heard = 0, answered = 0;
+
+	if (s->failed || f->loss > 0 || f->restarts || s->wire[0].jitter || s->wire[1].jitter)
+		return;
+	for (int i = 0; i < 2; i++) {
+		heard += counter_get(&s->node[i].counters, TCP_CE_MARKS);
+		answered += counter_get(&s->node[i].counters, TCP_ECN_CWR);
+	}
+	if (!s->conf.window_scaling && heard < s->marked)
+		sim_fail(s, "%llu packets were marked and %llu marks heard", (unsigned long long)s->marked, (unsigned long long)heard);
+	if (answered > s->marked)
+		sim_fail(s, "%llu answers to %llu marks", (unsigned long long)answered, (unsigned long long)s->marked);
+}
+
 static void finish(struct sim *s)
 {
 	while (s->nheap) {
@@ -127,6 +149,7 @@ static bool run(u64 seed, const struct family *f, bool trace, u64 *packets)
 				  .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 4096, .timestamps = sim_below(&s, 4) != 0,
 				  .sack = sim_below(&s, 4) != 0, .window_scaling = sim_below(&s, 4) != 0, .ttl = 64 };
 	strcpy(s.conf.congestion, (const char *[]){ "cubic", "reno", "bbr" }[sim_below(&s, 3)]);
+	s.conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(&s, 3);
 	draw(&s, f);
 	s.last_progress = s.now;
 	conns = 1 + (u32)sim_below(&s, SIM_CONNS - 1);
@@ -139,6 +162,7 @@ static bool run(u64 seed, const struct family *f, bool trace, u64 *packets)
 		step(&s);
 	while (!s.failed && !all_freed(&s))	/* orphans: FINs acknowledged, slots given back */
 		step(&s);
+	check_marks(&s, f);
 	*packets += s.packets;
 	finish(&s);
 	if (s.failed)

@@ -15,6 +15,7 @@
 
 struct wire_conf {
 	double loss, dup, corrupt, reorder;	/* probabilities per packet */
+	double mark;				/* congestion marks on packets that are ECN-capable */
 	u32 burst;				/* packets lost in a row when one is lost */
 	u64 delay, jitter;			/* ns; a reordered packet is late by up to 4 delays */
 	u64 bytes_per_sec;			/* 0: unlimited */
@@ -63,6 +64,8 @@ struct sim {
 	struct wire_conf wire[2];
 	u64 wire_busy[2], wire_burst_end[2];
 	u32 wire_burst[2], wire_queued[2];
+	struct { u16 port; u32 high; } flow[2][SIM_CONNS];	/* highest sequence number sent, by the client's port */
+	u64 marked;
 	struct packet **heap;
 	u32 nheap, heapcap;
 	u16 mtu;

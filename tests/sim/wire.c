@@ -92,14 +92,47 @@ static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
 	}
 }
 
+/* RFC 3168 6.1.4 to 6.1.6: capable are segments with payload that was never sent before, and no others. */
+static void check_ecn(struct sim *s, u8 to, const struct packet *p)
+{
+	const struct tcp_hdr *h = (const struct tcp_hdr *)p->data;
+	u16 port = from_be16(to ? h->source : h->dest);
+	u32 seq = from_be32(h->seq), len = p->len - (u32)(h->doff_res >> 4) * 4;
+	u32 i = 0;
+
+	while (i < SIM_CONNS - 1 && s->flow[to][i].port && s->flow[to][i].port != port)
+		i++;
+	if (s->flow[to][i].port != port || h->flags & TCP_SYN) {
+		s->flow[to][i].port = port;
+		s->flow[to][i].high = seq;
+	}
+	if (p->cb.tos & 3 && ((p->cb.tos & 3) != 2 || !len || h->flags & (TCP_SYN | TCP_RST) ||
+			      (s32)(seq - s->flow[to][i].high) < 0))
+		sim_fail(s, "ECN bits %u on a segment of %u bytes, flags %02x, %d beyond what was sent", p->cb.tos & 3, len, h->flags,
+			 (s32)(seq - s->flow[to][i].high));
+	if ((s32)(seq + len - s->flow[to][i].high) > 0)
+		s->flow[to][i].high = seq + len;
+}
+
+/* A router that would rather mark than drop. */
+static void mark(struct sim *s, u8 to, struct packet *p)
+{
+	if (!(p->cb.tos & 3) || !sim_chance(s, s->wire[!to].mark))
+		return;
+	p->cb.tos |= 3;
+	s->marked++;
+	wire_trace(s, "MARKED", to, p->data, p->len);
+}
+
 /* One segment as it is on the wire: when does it arrive, if at all? */
-static void transmit(struct sim *s, u8 to, const struct packet *p)
+static void transmit(struct sim *s, u8 to, struct packet *p)
 {
 	struct wire_conf *w = &s->wire[!to];
 	u64 start = MAX(s->now, s->wire_busy[!to]), tx = w->bytes_per_sec ? (p->len + 34) * NSEC_PER_SEC / w->bytes_per_sec : 0;
 	u64 at;
 
 	s->packets++;
+	check_ecn(s, to, p);
 	if (s->hook)
 		s->hook(s, to, p);
 	if (w->queue && tx && (start - s->now) / tx > w->queue) {
@@ -122,6 +155,7 @@ static void transmit(struct sim *s, u8 to, const struct packet *p)
 	at = start + tx + w->delay + (w->jitter ? sim_below(s, w->jitter) : 0);
 	if (sim_chance(s, w->reorder))
 		at += sim_below(s, 4 * w->delay + 1000);
+	mark(s, to, p);
 	wire_trace(s, "sent", to, p->data, p->len);
 	put_on_wire(s, to, p, at);
 	if (sim_chance(s, w->dup))
@@ -146,11 +180,11 @@ void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, cons
 	mss = skb->gso_size ? skb->gso_size : payload;
 	if (mss + hl + 20 > s->mtu && payload)
 		sim_fail(s, "segment of %u + %u bytes does not fit the MTU %u", mss, hl, s->mtu);
-	p->cb = (struct ip_cb){ .saddr = cb->saddr, .daddr = cb->daddr, .protocol = 6, .ttl = 64, .tos = cb->tos };
 	do {
 		u32 n = MIN(mss, payload - done);
 		struct tcp_hdr *o = (struct tcp_hdr *)p->data;
 
+		p->cb = (struct ip_cb){ .saddr = cb->saddr, .daddr = cb->daddr, .protocol = 6, .ttl = 64, .tos = cb->tos };
 		memcpy(p->data, data, hl);
 		memcpy(p->data + hl, data + hl + done, n);
 		o->seq = to_be32(from_be32(h->seq) + done);

@@ -221,7 +221,7 @@ bool host_send(struct host *h, be32 daddr, const void *data, u32 len, bool df, u
 	skb.len = len;
 	skb.gso_size = gso;
 	skb.gso_type = gso ? GSO_TCPV4 : GSO_NONE;
-	*skb_tx_cb(&skb) = (struct tx_cb){ .saddr = A(10, 0, 0, 1), .daddr = daddr, .protocol = IPPROTO_TCP_, .ttl = 64, .df = df };
+	*skb_tx_cb(&skb) = (struct tx_cb){ .saddr = A(10, 0, 0, 1), .daddr = daddr, .protocol = IPPROTO_TCP_, .ttl = 64, .tos = h->tos, .df = df };
 	slot = ring_reserve(&h->tcp_ip);
 	if (!slot) {
 		pool_give_back(&h->tcp_pool, skb.buf, skb.gen, NULL);

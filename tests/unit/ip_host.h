@@ -37,6 +37,7 @@ struct host {
 	int last_error;				/* of the last buffer that came back to tcpd */
 	u32 errors;				/* how many came back with one */
 	u32 notices;
+	u8 tos;					/* of what host_send() makes */
 	u32 twice;				/* buffers that came home a second time */
 };
 

@@ -13,7 +13,7 @@
 #define RIG_RING 65536u
 #define RIG_OUT 512u
 
-struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; };
+struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, gso_type; };
 struct rig {
 	struct tcp_stack t;
 	struct counters counters;
@@ -24,6 +24,7 @@ struct rig {
 	u64 rng;
 	u32 addr;
 	bool full;
+	u8 rx_tos;		/* of what is delivered from now on */
 };
 
 static inline u64 rig_rand(struct rig *r)
@@ -70,10 +71,14 @@ static int rig_xmit(void *ctx, struct sk_buff *skb)
 		h->seq = to_be32(from_be32(h->seq) + done);
 		if (done + n < pay)
 			h->flags &= (u8)~(TCP_FIN | TCP_PSH);
+		if (done)
+			h->flags &= (u8)~TCP_CWR;
 		h->check = 0;
 		p->len = hl + n;
 		p->saddr = from_be32(cb->saddr);
 		p->daddr = from_be32(cb->daddr);
+		p->tos = cb->tos;
+		p->gso_type = skb->gso_type;
 		h->check = csum_fold(csum_partial(p->data, p->len, csum_pseudo(cb->saddr, cb->daddr, 6, p->len)));
 		r->nout++;
 		done += n;
@@ -162,7 +167,8 @@ static inline void rig_deliver(struct rig *r, const u8 *data, u32 len, u32 saddr
 {
 	struct sk_buff skb = { .len = len, .hdr_off = SKB_HDR_ROOM, .ip_summed = verify ? CHECKSUM_NONE : CHECKSUM_UNNECESSARY };
 
-	*skb_ip_cb(&skb) = (struct ip_cb){ .saddr = to_be32(saddr), .daddr = to_be32(daddr), .protocol = 6, .ttl = 64 };
+	*skb_ip_cb(&skb) = (struct ip_cb){ .saddr = to_be32(saddr), .daddr = to_be32(daddr), .protocol = 6, .ttl = 64,
+				       .tos = r->rx_tos };
 	tcp_v4_rcv(&r->t, &skb, data, NULL, NULL);
 }
 

@@ -74,7 +74,8 @@ static void defaults(void)
 	CHECK(conf.dev[0].tso && conf.dev[0].csum && conf.dev[0].vnet && !conf.dev[0].has_mac);
 	CHECK_EQ(conf.dev[0].line, 1);
 	CHECK_EQ(conf.ttl, 64);
-	CHECK(!conf.forwarding && !conf.chaos && !conf.ecn);
+	CHECK(!conf.forwarding && !conf.chaos);
+	CHECK_EQ(conf.ecn, ECN_ANSWER);
 	CHECK(conf.timestamps && conf.sack && conf.window_scaling);
 	CHECK_STR(conf.congestion, "cubic");
 	CHECK_EQ(conf.rcvbuf, 1 << 20);
@@ -90,6 +91,27 @@ static void defaults(void)
 	CHECK_EQ(conf.addr[0].prefix, 24);
 	CHECK_EQ(conf.addr[0].line, 4);
 	CHECK_STR(conf.instance, "demo");
+}
+
+static int level(const char *value)
+{
+	char text[200];
+
+	snprintf(text, sizeof(text), GOOD "[tcp]\necn = %s\n", value);
+	return load(text) ? -1 : conf.ecn;
+}
+
+/* The kernel's numbers, or yes and no. */
+static void levels(void)
+{
+	CHECK_EQ(level("0"), ECN_OFF);
+	CHECK_EQ(level("1"), ECN_ASK);
+	CHECK_EQ(level("2"), ECN_ANSWER);
+	CHECK_EQ(level("no"), ECN_OFF);
+	CHECK_EQ(level("yes"), ECN_ASK);
+	CHECK_EQ(level("3"), -1);
+	CHECK_EQ(level("maybe"), -1);
+	CHECK(strstr(said, "ecn = maybe: out of range; write yes, no or a number from 0 to 2"));
 }
 
 static void every_key_is_taken(void)
@@ -117,7 +139,8 @@ static void every_key_is_taken(void)
 	CHECK_EQ(conf.route[1].metric, 5);
 	CHECK_EQ(conf.route[1].mtu, 1400);
 	CHECK_EQ(conf.ttl, 255);
-	CHECK(conf.forwarding && conf.ecn && conf.chaos);
+	CHECK(conf.forwarding && conf.chaos);
+	CHECK_EQ(conf.ecn, ECN_ASK);
 	CHECK(!conf.timestamps && !conf.sack && !conf.window_scaling);
 	CHECK_STR(conf.congestion, "reno");
 	CHECK_EQ(conf.rcvbuf, 256 << 10);
@@ -309,7 +332,7 @@ static void long_lines_are_errors(void)
 	CHECK(strstr(said, ":7: unknown section"));
 }
 
-UNIT_MAIN(UNIT(defaults), UNIT(every_key_is_taken), UNIT(default_mac_is_stable_and_local),
+UNIT_MAIN(UNIT(defaults), UNIT(levels), UNIT(every_key_is_taken), UNIT(default_mac_is_stable_and_local),
 	  UNIT(unknown_words_name_their_line), UNIT(bad_values_name_their_line), UNIT(addresses_and_routes_are_checked),
 	  UNIT(devices_are_checked), UNIT(missing_sections_are_errors), UNIT(all_errors_are_said_at_once),
 	  UNIT(nothing_is_half_applied), UNIT(no_file_says_what_to_do), UNIT(garbage_is_refused_not_crashed_on),

@@ -89,6 +89,33 @@ static void segment_goes_out(void)
 	end(h);
 }
 
+/* TOS is tcpd's, both ways, ECN bits and all; a flow keeps its band when only those differ. */
+static void tos_passes_through(void)
+{
+	static const struct { u8 tos, priority; } want[] = { { 0, 0 }, { 2, 0 }, { 3, 0 }, { 0x10, 6 }, { 0x12, 6 }, { 0x08, 2 },
+							      { 0x0a, 2 }, { 0xba, 4 } };
+	struct host *h = quiet();
+	u32 n;
+
+	for (u32 i = 0; i < ARRAY_SIZE(want); i++) {
+		h->tos = want[i].tos;
+		REQUIRE(host_send(h, A(10, 0, 0, 2), buf, 100, true, 0));
+		host_run(h);
+		REQUIRE(host_frame(h, &f));
+		CHECK_EQ(((const struct ip_hdr *)f.data)->tos, want[i].tos);
+		CHECK_EQ(f.skb.priority, want[i].priority);
+		n = host_ip(out, A(10, 0, 0, 2), A(10, 0, 0, 1), IPPROTO_TCP_, 1, 0, buf, 40);
+		out[1] = want[i].tos;
+		((struct ip_hdr *)out)->check = 0;
+		((struct ip_hdr *)out)->check = csum_fold(csum_partial(out, 20, 0));
+		host_frame_in(h, ETH_P_IP, out, n, PACKET_HOST);
+		host_run(h);
+		REQUIRE(host_segment(h, &f.skb, NULL));
+		CHECK_EQ(skb_ip_cb(&f.skb)->tos, want[i].tos);
+	}
+	end(h);
+}
+
 static void gso_counts_ids(void)
 {
 	struct host *h = quiet();
@@ -374,5 +401,5 @@ static void administration(void)
 	end(h);
 }
 
-UNIT_MAIN(UNIT(announces_at_start), UNIT(segment_goes_out), UNIT(gso_counts_ids), UNIT(too_big_with_df), UNIT(fragments_round_trip),
+UNIT_MAIN(UNIT(announces_at_start), UNIT(segment_goes_out), UNIT(tos_passes_through), UNIT(gso_counts_ids), UNIT(too_big_with_df), UNIT(fragments_round_trip),
 	  UNIT(echo_is_answered), UNIT(unknown_protocol), UNIT(errors_reach_tcpd), UNIT(hooks_and_policy), UNIT(administration))

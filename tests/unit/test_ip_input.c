@@ -218,6 +218,34 @@ static void any_order(void)
 	end(h);
 }
 
+static void in_marked(struct host *h, u16 id, u32 off, u32 n, bool more, u8 tos)
+{
+	u32 len = host_ip(buf, PEER, ME, IPPROTO_TCP_, id, (u16)(off / 8 | (more ? IP_MF : 0)), data + off, n);
+
+	buf[1] = tos;
+	csum(buf, 20);
+	host_frame_in(h, ETH_P_IP, buf, len, PACKET_HOST);
+	host_run(h);
+}
+
+/* RFC 3168 5.3: one mark marks all; marked and not capable fragments cannot be of one datagram. */
+static void congestion_marks_of_fragments(void)
+{
+	static const struct { u8 a, b; int want; } cases[] = { { 2, 2, 2 }, { 2, 3, 3 }, { 3, 2, 3 }, { 3, 3, 3 }, { 0, 0, 0 },
+								{ 0, 3, -1 }, { 3, 0, -1 }, { 0, 2, 0 }, { 1, 3, 3 } };
+	struct host *h = quiet();
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		in_marked(h, (u16)(100 + i), 0, 1000, true, 0x20 | cases[i].a);
+		in_marked(h, (u16)(100 + i), 1000, 500, false, 0x20 | cases[i].b);
+		CHECK_EQ(delivered(h), cases[i].want >= 0);
+		if (cases[i].want >= 0)
+			CHECK_EQ(skb_ip_cb(&f.skb)->tos, 0x20 | cases[i].want);
+	}
+	CHECK_EQ(host_count(h, DROP_FRAG_INVALID), 4);	/* both fragments of both */
+	end(h);
+}
+
 static void overlaps_discard_everything(void)
 {
 	struct host *h = quiet();
@@ -302,4 +330,4 @@ static void survives_a_restart(void)
 }
 
 UNIT_MAIN(UNIT(padding_is_trimmed), UNIT(every_bit_flipped), UNIT(malformed_with_good_checksum), UNIT(martians), UNIT(options),
-	  UNIT(any_order), UNIT(overlaps_discard_everything), UNIT(time_exceeded), UNIT(limits), UNIT(survives_a_restart))
+	  UNIT(any_order), UNIT(congestion_marks_of_fragments), UNIT(overlaps_discard_everything), UNIT(time_exceeded), UNIT(limits), UNIT(survives_a_restart))

@@ -209,14 +209,14 @@ static inline void link_rx(void)
 }
 
 /* tcpd through ipd: one small packet whose first payload word is `mark`, header inline. */
-static inline struct sk_buff give_packet(u32 mark, u8 tos)
+static inline struct sk_buff give_packet(u32 mark, u8 priority)
 {
 	struct sk_buff skb, *slot;
 	u8 *p = pool_take(&f.tcp, 100, 0, &skb);
 
 	memcpy(p, &mark, 4);
 	skb.len = 60;
-	skb.priority = tos;
+	skb.priority = priority;
 	memset(skb_push_hdr(&skb, 34), 0x11, 34);
 	skb.cause = (struct cause){ .ring = R_TCP_IP, .flags = CAUSE_LAST };
 	slot = ring_reserve(&f.ip_link);

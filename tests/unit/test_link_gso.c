@@ -162,5 +162,34 @@ static void gro_leaves_alone_what_differs(void)
 	world_end();
 }
 
+/* RFC 3168: a mark must reach tcpd, and no unmarked segment may share it: ECT ECT CE CE ECT become three packets. */
+static void gro_keeps_congestion_marks_apart(void)
+{
+	static const u8 tos[5] = { 2, 2, 3, 3, 2 }, want[3] = { 2, 3, 2 };
+	static u8 s[1600];
+	u32 n, got = 0;
+
+	REQUIRE_EQ(world_begin(0), 0);
+	for (u32 i = 0; i < 5; i++) {
+		struct ip_hdr *ip = (struct ip_hdr *)s;
+
+		n = make_tcp(s, 5, 1000 + i * 1000, (u16)(1 + i), TCP_ACK, 1000, 0);
+		ip->tos = tos[i];
+		ip->check = 0;
+		ip->check = csum_fold(csum_partial(ip, sizeof(*ip), 0));
+		wire_send(NULL, ETH_P_IP, s, n);
+	}
+	link_rx();
+	for (const struct sk_buff *p; (p = ring_peek(&f.link_ip)); got++, ring_next(&f.link_ip)) {
+		CHECK_EQ(((const struct ip_hdr *)skb_data(&f.d.pools, p))->tos, want[got % 3]);
+		pool_give_back(f.l.pool, p->buf, p->gen, NULL);
+	}
+	ring_release(&f.link_ip);
+	CHECK_EQ(got, 3);
+	CHECK_EQ(counter_get(f.l.counters, LINK_GRO_MERGED), 4);
+	world_end();
+}
+
 UNIT_MAIN(UNIT(segments_are_the_bytes_expected), UNIT(resumes_where_the_device_stopped), UNIT(nonsense_is_not_cut),
-	  UNIT(checksum_help_finishes), UNIT(gro_then_gso_is_the_identity), UNIT(gro_leaves_alone_what_differs))
+	  UNIT(checksum_help_finishes), UNIT(gro_then_gso_is_the_identity), UNIT(gro_leaves_alone_what_differs),
+	  UNIT(gro_keeps_congestion_marks_apart))

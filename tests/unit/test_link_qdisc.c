@@ -47,13 +47,13 @@ static void bypass_when_empty(void)
 
 static void bands_in_order(void)
 {
-	static const u8 tos[6] = { 0x08, 0, 0x10, 0x10, 0, 0x08 };
+	static const u8 prio[6] = { 2, 0, 6, 6, 0, 2 };	/* bulk, best effort, interactive */
 	static const u32 want[6] = { 0, 2, 3, 1, 4, 5 };	/* 0 was refused by the device... */
 
 	REQUIRE_EQ(world_begin(0), 0);
 	f.busy = 0;
 	for (u32 i = 0; i < 6; i++)
-		give_packet(i, tos[i]);
+		give_packet(i, prio[i]);
 	tx();
 	CHECK_EQ(f.nsent, 0);
 	CHECK_EQ(holds_used(), 6);
@@ -202,7 +202,7 @@ static void killed_while_held(void)
 	REQUIRE_EQ(world_begin(0), 0);
 	f.busy = 0;
 	for (u32 i = 0; i < 20; i++)
-		give_packet(i, i % 3 == 0 ? 0x10 : 0);
+		give_packet(i, i % 3 == 0 ? 6 : 0);
 	tx();
 	CHECK_EQ(holds_used(), 20);
 	life_end();
