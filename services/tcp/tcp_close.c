@@ -349,5 +349,5 @@ void tcp_xmit_failed(struct tcp_stack *t, u32 sk, int error)
 	if (phase(c) == TCPP_SYN_SENT && (error == EHOSTUNREACH || error == ENETUNREACH || error == EACCES || error == EPERM))
 		tcp_done(c, error);
 	else if (phase(c) >= TCPP_SYN_SENT && error != ENOBUFS)
-		store_relaxed(&c->b.s->soft_err, (u32)error);
+		tcp_note(&c->b.s->soft_err, (u32)error);
 }

@@ -317,6 +317,21 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 	complete(t, l, r, g);
 }
 
+/* tcp_req_err(): an ICMP error quotes our SYN+ACK. `abort`: the peer cannot be reached, nothing to wait for. false: no SYN+ACK
+ * of ours has this number, or nobody knows the tuple (RFC 5927 4.1). */
+bool tcp_req_err(struct tcp_stack *t, const struct tcp_tuple *k, u32 seq, bool abort)
+{
+	struct tcp_req *r = tcp_req_lookup(t, k);
+
+	if (!r || seq != r->iss)
+		return false;
+	if (abort) {
+		count(t->counters, TCP_ATTEMPT_FAILS);
+		tcp_req_free(t, r);
+	}
+	return true;
+}
+
 /* Verified entry by entry; a handshake whose connection was published before a death is over. */
 void tcp_req_attach(struct tcp_stack *t)
 {

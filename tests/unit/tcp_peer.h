@@ -77,4 +77,42 @@ static inline u32 accepted(struct rig *r)
 	return (u32)sk;
 }
 
+/* A connection from the peer, and one to it. `ack` is then the number of our first byte. */
+static inline u32 peer_connects(struct peer *p)
+{
+	const struct tcp_hdr *h;
+	u32 sk;
+
+	listen_on_80(p->r, 8);
+	inject(p, TCP_SYN, p->seq, 0, NULL, 0);
+	h = sent(p->r);
+	REQUIRE(h && h->flags == (TCP_SYN | TCP_ACK));
+	p->seq++;
+	p->ack = from_be32(h->seq) + 1;
+	inject(p, TCP_ACK, p->seq, p->ack, NULL, 0);
+	sk = accepted(p->r);
+	sent(p->r);
+	return sk;
+}
+
+static inline u32 connects_to_peer(struct peer *p)
+{
+	const struct tcp_hdr *h;
+
+	REQUIRE_EQ(tcp_socket(&p->r->t, A, 1, 0), 0);
+	REQUIRE_EQ(tcp_connect(&p->r->t, A, to_be32(p->addr), to_be16(p->port), 1), 0);
+	h = sent(p->r);
+	REQUIRE(h && h->flags == TCP_SYN);
+	p->our_port = from_be16(h->source);
+	p->ack = from_be32(h->seq) + 1;
+	return A;
+}
+
+static inline void peer_end(struct peer *p)
+{
+	tcp_flush(&p->r->t);
+	CHECK(!p->r->t.soft->dirty);
+	rig_free(p->r);
+}
+
 #endif
