@@ -319,13 +319,14 @@ static void tcp_ack_snd_check(struct tcp_conn *c, bool window)
 
 static void flush_conn(struct tcp_conn *c)
 {
-	u32 cf = c->cf;
+	u32 cf;
 
-	if (!(cf & CF_OPEN) || phase(c) == TCPP_FREE)
+	if (!(c->cf & CF_OPEN) || phase(c) == TCPP_FREE)
 		return;
 	if (phase(c) == TCPP_SYNC) {
 		if (!tcp_take_words(c))
 			return;
+		cf = c->cf;	/* CF_WINDOW: the application has read */
 		c->cf &= ~(u32)(CF_XMIT | CF_WINDOW);
 		if (cf & CF_XMIT)
 			tcp_data_snd_check(c);
