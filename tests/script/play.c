@@ -46,6 +46,12 @@ void player_trace(struct player *p, u64 at, const char *what)
 	snprintf(p->trace[p->ntrace++ % TRACE], sizeof(p->trace[0]), "%9.6f %.180s", player_seconds(p, at), what);
 }
 
+/* How far from its time something may happen that was to happen after t. The kernel's timers are late by up to an eighth. */
+u64 player_slack(const struct player *p, u64 t)
+{
+	return p->s->tolerance + p->h->slack + (p->h->where == ON_KERNEL ? t / 8 : 0);
+}
+
 /* ---- packets ---- */
 
 static bool waiting(const struct host *h) { return h->qhead != h->qtail; }
@@ -84,11 +90,11 @@ static void nothing_came(struct player *p)
 /* The k'th of the segments that the line expects; when it came. */
 static u64 expect_one(struct player *p, u32 k)
 {
-	u64 slack = p->s->tolerance + p->h->slack, lo = at_least(p), hi = at_most(p);
+	u64 early = player_slack(p, 0), late = player_slack(p, p->e->hi), lo = at_least(p), hi = at_most(p);
 	char why[600] = "", text[300];
 	const struct pkt *got;
 
-	p->h->ops->run_to_packet(p->h, hi + slack);
+	p->h->ops->run_to_packet(p->h, hi + late);
 	if (!waiting(p->h)) {
 		player_fail(p, "this, %.6f to %.6f\ncame: nothing until %.6f", player_seconds(p, lo), player_seconds(p, hi),
 			    player_seconds(p, p->h->now));
@@ -96,7 +102,7 @@ static u64 expect_one(struct player *p, u32 k)
 	}
 	got = take(p, text, sizeof(text));
 	segment_compare(&p->wire, &p->e->seg, k, got, why, sizeof(why));
-	if (got->at + slack < lo || got->at > hi + slack)
+	if (got->at + early < lo || got->at > hi + late)
 		snprintf(why + strlen(why), sizeof(why) - strlen(why), "the time is not between %.6f and %.6f; ",
 			 player_seconds(p, lo), player_seconds(p, hi));
 	if (why[0])

@@ -87,8 +87,6 @@ static void note_socket(struct player *p, const struct call *c, const struct ans
 
 /* ---- calls that block ---- */
 
-static u64 slack(const struct player *p) { return p->s->tolerance + p->h->slack; }
-
 static void judge_blocked(struct player *p, struct blocked *b)
 {
 	const struct call *c = &b->e->call;
@@ -106,7 +104,7 @@ static void judge_blocked(struct player *p, struct blocked *b)
 	judge(p, c, &b->a, why, sizeof(why));
 	if (why[0])
 		player_fail(p, "that result\ncame: %s", why);
-	else if (b->end + slack(p) < lo || b->end > hi + slack(p))
+	else if (b->end + player_slack(p, 0) < lo || b->end > hi + player_slack(p, c->hi))
 		player_fail(p, "it to return, %.6f to %.6f\ncame: at %.6f", player_seconds(p, lo), player_seconds(p, hi),
 			    player_seconds(p, b->end));
 	note_socket(p, c, &b->a);
@@ -135,7 +133,7 @@ void player_wait(struct player *p)
 		until = 0;
 		for (u32 i = 0; i < p->nblocked; i++)
 			if (!load_acquire(&p->blocked[i].done))
-				until = MAX(until, p->blocked[i].start + p->blocked[i].e->call.hi + slack(p));
+				until = MAX(until, p->blocked[i].start + p->blocked[i].e->call.hi + player_slack(p, p->blocked[i].e->call.hi));
 		if (p->h->now >= until)
 			return;
 		p->h->ops->run_until(p->h, MIN(until, p->h->now + MSEC));
@@ -162,7 +160,7 @@ static bool ask_again(const struct player *p, const struct call *c, const struct
 	bool asks = c->op == OP_POLL || c->op == OP_INFO || c->op == OP_INQ || c->op == OP_OUTQ ||
 		    (c->op == OP_GETSOCKOPT && c->name != SO_ERROR) || (a->result == -EAGAIN && c->result != -EAGAIN);
 
-	return p->h->slack && asks && p->h->now - since < slack(p);
+	return p->h->slack && asks && p->h->now - since < player_slack(p, 0);
 }
 
 void player_call(struct player *p)

@@ -25,6 +25,7 @@ struct player {
 void player_fail(struct player *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void player_trace(struct player *p, u64 at, const char *what);
 double player_seconds(const struct player *p, u64 t);
+u64 player_slack(const struct player *p, u64 t);
 void player_call(struct player *p);
 void player_wait(struct player *p);			/* for calls that block, as long as they may */
 void player_returned(struct player *p, bool end);	/* judge those that have; at the end all must have */
