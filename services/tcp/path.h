@@ -53,6 +53,11 @@ void tcp_req_free(struct tcp_stack *t, struct tcp_req *r);
 bool tcp_req_err(struct tcp_stack *t, const struct tcp_tuple *k, u32 seq, bool abort);
 void tcp_req_attach(struct tcp_stack *t);
 void tcp_reqs_of_listener_gone(struct tcp_conn *listener);
+bool tcp_cookie_ack(struct tcp_conn *listener, struct tcp_seg *g);	/* false: nobody's, answer with RST */
+/* tcp_cookie.c */
+void tcp_cookie_make(struct tcp_conn *listener, struct tcp_req *r);
+bool tcp_cookie_check(struct tcp_conn *listener, const struct tcp_seg *g, struct tcp_req *r);
+bool tcp_cookie_recent(const struct tcp_conn *listener);
 /* tcp_timewait.c */
 struct tcp_tw *tcp_tw_lookup(struct tcp_stack *t, const struct tcp_tuple *k);
 bool tcp_timewait_state_process(struct tcp_stack *t, struct tcp_tw *w, struct tcp_seg *g, u32 *ret_isn);

@@ -62,13 +62,12 @@ static struct tcp_soft *soft_new(void)
 static void secrets_init(struct tcp_stack *t)
 {
 	struct secret_shm *s = t->secret;
+	u64 *keys[SECRET_KEYS] = { s->isn, s->port, s->timestamp, s->cookie, s->fastopen };
 
-	if (load_acquire(&s->made))
-		return;
-	t->ops->random(t->ctx, s->isn, sizeof(s->isn));
-	t->ops->random(t->ctx, s->port, sizeof(s->port));
-	t->ops->random(t->ctx, s->timestamp, sizeof(s->timestamp));
-	store_release(&s->made, 1);
+	for (u32 i = load_acquire(&s->made); i < SECRET_KEYS; i++) {	/* an older tcpd may have made the first of them */
+		t->ops->random(t->ctx, keys[i], 2 * sizeof(u64));
+		store_release(&s->made, i + 1);
+	}
 }
 
 /* A region of another layout, or a new one: begin with nothing. */

@@ -37,6 +37,7 @@ struct tcp_ops {
 	/* Passive open (rx6): a slot in the listener's arenas for a new connection, or -ENOBUFS: the ACK is dropped. */
 	s64 (*child)(void *ctx, u32 listener);		/* sk or -errno */
 	void (*accept_ready)(void *ctx, u32 listener, u32 sk);	/* offer it to the application */
+	void (*syn_flood)(void *ctx, u16 port, bool cookies);	/* a listener's queue is full: tell the operator. May be NULL */
 };
 
 struct tcp_stack {

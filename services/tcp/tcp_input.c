@@ -91,11 +91,11 @@ static void not_established(struct tcp_stack *t, struct tcp_seg *g)
 	if (l) {
 		if (g->flags & TCP_RST)
 			return;		/* RFC 9293 3.10.7.2 */
-		if (g->flags & TCP_ACK)
+		if (g->flags & TCP_ACK && !tcp_cookie_ack(l, g))
 			tcp_v4_send_reset(t, g);
-		else if ((g->flags & (TCP_SYN | TCP_FIN)) == TCP_SYN)
+		else if ((g->flags & (TCP_SYN | TCP_FIN | TCP_ACK)) == TCP_SYN)
 			tcp_conn_request(l, g);
-		else
+		else if (!(g->flags & TCP_ACK))
 			count(t->counters, DROP_TCP_FLAGS);
 		return;
 	}

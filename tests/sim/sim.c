@@ -149,6 +149,7 @@ static bool run(u64 seed, const struct family *f, bool trace, u64 *packets)
 				  .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 4096, .timestamps = sim_below(&s, 4) != 0,
 				  .sack = sim_below(&s, 4) != 0, .window_scaling = sim_below(&s, 4) != 0, .ttl = 64 };
 	strcpy(s.conf.congestion, (const char *[]){ "cubic", "reno", "bbr" }[sim_below(&s, 3)]);
+	s.conf.syncookies = sim_below(&s, 4) ? COOKIES_WHEN_FULL : COOKIES_ALWAYS;
 	s.conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(&s, 3);
 	draw(&s, f);
 	s.last_progress = s.now;

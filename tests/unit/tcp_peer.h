@@ -40,6 +40,36 @@ static inline void inject(struct peer *p, u8 flags, u32 seq, u32 ack, const void
 	tcp_flush(&p->r->t);
 }
 
+/* Options of a SYN as Linux sends them; of what follows, the timestamp alone: echo 0 leaves it out. */
+static inline void put_be32(u8 *p, u32 v) { memcpy(p, &(be32){ to_be32(v).v }, 4); }
+static inline void syn_options(struct peer *p, u16 mss, bool sack, bool ts, int wscale)
+{
+	u8 *o = p->opts;
+
+	memset(o, TCPOPT_NOP, sizeof(p->opts));
+	memcpy(o, (u8[]){ TCPOPT_MSS, 4, (u8)(mss >> 8), (u8)mss }, 4);
+	if (sack)
+		memcpy(o + 4, (u8[]){ TCPOPT_SACK_PERM, 2 }, 2);
+	if (ts) {
+		memcpy(o + 6, (u8[]){ TCPOPT_TS, 10 }, 2);
+		put_be32(o + 8, 12345);
+		put_be32(o + 12, 0);
+	}
+	if (wscale >= 0)
+		memcpy(o + 17, (u8[]){ TCPOPT_WSCALE, 3, (u8)wscale }, 3);
+	p->nopts = 20;
+}
+static inline void timestamp_option(struct peer *p, u32 echo)
+{
+	p->nopts = 0;
+	if (!echo)
+		return;
+	memcpy(p->opts, (u8[]){ TCPOPT_NOP, TCPOPT_NOP, TCPOPT_TS, 10 }, 4);
+	put_be32(p->opts + 4, 12346);
+	put_be32(p->opts + 8, echo);
+	p->nopts = 12;
+}
+
 /* The newest segment sent, and forget all of them; NULL: none. */
 static inline const struct rig_pkt *sent_pkt(struct rig *r)
 {
@@ -56,6 +86,17 @@ static inline const struct tcp_hdr *sent(struct rig *r)
 	return p ? (const struct tcp_hdr *)p->data : NULL;
 }
 
+/* The bytes of an option, or NULL. */
+static inline const u8 *option(const struct rig_pkt *k, u8 kind)
+{
+	u32 hl = (u32)(k->data[12] >> 4) * 4;
+
+	for (u32 i = 20; i < hl && k->data[i]; i += k->data[i] == TCPOPT_NOP ? 1 : k->data[i + 1])
+		if (k->data[i] == kind)
+			return k->data + i;
+	return NULL;
+}
+static inline u32 get_be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
 static inline u32 hdr_len(const struct rig_pkt *p) { return (u32)(p->data[12] >> 4) * 4; }
 static inline u8 flags_of(const struct rig_pkt *p) { return p->data[13]; }
 
