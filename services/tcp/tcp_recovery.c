@@ -32,9 +32,10 @@ static void undo_cwnd_reduction(struct tcp_conn *c, bool unmark)
 {
 	if (unmark) {
 		for (struct tcp_rec *r = c->head; r; r = r->next)
-			if (r->flags & REC_LOST && !(r->flags & REC_RETRANS))
+			if (r->flags & REC_LOST && !(r->flags & REC_RETRANS)) {
 				r->flags &= (u8)~REC_LOST;
-		c->lost_out = c->retrans_out;
+				c->lost_out -= r->pcount;
+			}
 	}
 	if (c->prior_ssthresh) {
 		c->cwnd = MAX(c->ca->undo_cwnd(c), c->cwnd);

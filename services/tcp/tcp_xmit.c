@@ -43,6 +43,9 @@ u16 tcp_select_window(struct tcp_conn *c)
 	u32 field = (win + unit - 1) >> c->h->rcv_wscale;
 	u64 edge;
 
+	/* The scale's unit: up, so that the edge does not move back; but not to where there is no room (RFC 7323 2.4) */
+	if ((u64)field << c->h->rcv_wscale > rcv_free(c))
+		field = win >> c->h->rcv_wscale;
 	field = MIN(field, 65535u);
 	edge = rcv_nxt(c) + ((u64)field << c->h->rcv_wscale);
 	if (after(edge, load_relaxed(&c->h->rcv_adv)))

@@ -1,4 +1,5 @@
-/* wire.c – the seeded wire: cuts GSO packets as a device would, then loses, delays, reorders, repeats and damages. */
+/* wire.c – the seeded wire: cuts GSO packets as a device would, then loses, delays, reorders, repeats and damages;
+ * a narrower place on the way answers what does not fit with an ICMP error (RFC 1191). */
 #include "sim.h"
 
 #include <stdio.h>
@@ -87,31 +88,11 @@ static void put_on_wire(struct sim *s, u8 to, const struct packet *src, u64 at)
 	struct packet *p = wire_inject(s, to, src, at);
 
 	if (sim_chance(s, s->wire[!to].corrupt)) {
+		sim_excuse(s);
+		p->damaged = true;
 		p->data[sim_below(s, p->len)] ^= (u8)(1 << sim_below(s, 8));
 		wire_trace(s, "DAMAGED", to, p->data, p->len);
 	}
-}
-
-/* RFC 3168 6.1.4 to 6.1.6: capable are segments with payload that was never sent before, and no others. */
-static void check_ecn(struct sim *s, u8 to, const struct packet *p)
-{
-	const struct tcp_hdr *h = (const struct tcp_hdr *)p->data;
-	u16 port = from_be16(to ? h->source : h->dest);
-	u32 seq = from_be32(h->seq), len = p->len - (u32)(h->doff_res >> 4) * 4;
-	u32 i = 0;
-
-	while (i < SIM_CONNS - 1 && s->flow[to][i].port && s->flow[to][i].port != port)
-		i++;
-	if (s->flow[to][i].port != port || h->flags & TCP_SYN) {
-		s->flow[to][i].port = port;
-		s->flow[to][i].high = seq;
-	}
-	if (p->cb.tos & 3 && ((p->cb.tos & 3) != 2 || !len || h->flags & (TCP_SYN | TCP_RST) ||
-			      (s32)(seq - s->flow[to][i].high) < 0))
-		sim_fail(s, "ECN bits %u on a segment of %u bytes, flags %02x, %d beyond what was sent", p->cb.tos & 3, len, h->flags,
-			 (s32)(seq - s->flow[to][i].high));
-	if ((s32)(seq + len - s->flow[to][i].high) > 0)
-		s->flow[to][i].high = seq + len;
 }
 
 /* A router that would rather mark than drop. */
@@ -124,6 +105,54 @@ static void mark(struct sim *s, u8 to, struct packet *p)
 	wire_trace(s, "MARKED", to, p->data, p->len);
 }
 
+static bool in_burst(struct sim *s, u8 to)
+{
+	struct wire_conf *w = &s->wire[!to];
+
+	if (s->now > s->wire_burst_end[!to])
+		s->wire_burst[!to] = 0;
+	if (s->wire_burst[!to]) {
+		s->wire_burst[!to]--;
+		return true;
+	}
+	if (!sim_chance(s, w->loss))
+		return false;
+	if (w->burst) {
+		s->wire_burst[!to] = (u32)sim_below(s, w->burst);
+		s->wire_burst_end[!to] = s->now + BURST_NS;
+	}
+	return true;
+}
+
+static bool lost(struct sim *s, u8 to, const struct packet *p)
+{
+	u32 every = s->wire[!to].every, hl = (u32)(p->data[12] >> 4) * 4;
+
+	if (every && p->len > hl && ++s->wire_data[!to] % every == 0)
+		return true;
+	return in_burst(s, to) || (s->drop && s->drop(s, to, p));
+}
+
+/* What does not fit is dropped, and the sender told, if the answer arrives. */
+static bool too_big(struct sim *s, u8 to, const struct packet *p)
+{
+	struct packet *e;
+
+	if (!s->path_mtu || p->len + 20 <= s->path_mtu)
+		return false;
+	sim_excuse(s);
+	wire_trace(s, "TOOBIG", to, p->data, p->len);
+	if (sim_chance(s, s->wire[to].loss))
+		return true;
+	e = wire_inject(s, !to, p, s->now + s->wire[!to].delay);
+	e->type = SKB_ICMP_ERROR;
+	e->len = 8;
+	e->cb.icmp_type = 3;
+	e->cb.icmp_code = 4;
+	e->cb.icmp_mtu = s->path_mtu;
+	return true;
+}
+
 /* One segment as it is on the wire: when does it arrive, if at all? */
 static void transmit(struct sim *s, u8 to, struct packet *p)
 {
@@ -132,26 +161,24 @@ static void transmit(struct sim *s, u8 to, struct packet *p)
 	u64 at;
 
 	s->packets++;
-	check_ecn(s, to, p);
 	if (s->hook)
 		s->hook(s, to, p);
+	check_sent(s, !to, p);
+	if (to)
+		pcap_packet(s, p);
 	if (w->queue && tx && (start - s->now) / tx > w->queue) {
+		sim_excuse(s);
 		wire_trace(s, "QUEUEDROP", to, p->data, p->len);
 		return;
 	}
 	s->wire_busy[!to] = start + tx;
-	if (s->now > s->wire_burst_end[!to])
-		s->wire_burst[!to] = 0;
-	if (s->wire_burst[!to] || sim_chance(s, w->loss)) {
-		if (s->wire_burst[!to]) {
-			s->wire_burst[!to]--;
-		} else if (w->burst) {
-			s->wire_burst[!to] = (u32)sim_below(s, w->burst);
-			s->wire_burst_end[!to] = s->now + BURST_NS;
-		}
+	if (lost(s, to, p)) {
+		sim_excuse(s);
 		wire_trace(s, "LOST", to, p->data, p->len);
 		return;
 	}
+	if (too_big(s, to, p))
+		return;
 	at = start + tx + w->delay + (w->jitter ? sim_below(s, w->jitter) : 0);
 	if (sim_chance(s, w->reorder))
 		at += sim_below(s, 4 * w->delay + 1000);
@@ -168,7 +195,7 @@ void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, cons
 	const struct tx_cb *cb = (const struct tx_cb *)skb->hdr;
 	const struct tcp_hdr *h = (const struct tcp_hdr *)data;
 	u32 hl = (u32)(h->doff_res >> 4) * 4, payload, mss, done = 0;
-	struct packet *p = malloc(sizeof(*p) + 70000);
+	struct packet *p = malloc(sizeof(*p) + MIN(skb->len, 70000u));
 
 	assert(p);
 	if (skb->len < 20 || hl < 20 || hl > skb->len) {
@@ -180,6 +207,8 @@ void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, cons
 	mss = skb->gso_size ? skb->gso_size : payload;
 	if (mss + hl + 20 > s->mtu && payload)
 		sim_fail(s, "segment of %u + %u bytes does not fit the MTU %u", mss, hl, s->mtu);
+	p->type = SKB_PACKET;
+	p->damaged = false;
 	do {
 		u32 n = MIN(mss, payload - done);
 		struct tcp_hdr *o = (struct tcp_hdr *)p->data;
