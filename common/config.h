@@ -29,6 +29,7 @@ struct conf_rule {		/* [sock] allow|deny = bind|connect UID|* ADDR/PREFIX|* PORT
 	bool allow, bind; bool any_uid; u32 uid; be32 addr; u8 prefix; u16 lo, hi; u32 line;
 };
 
+enum conf_syncookies { COOKIES_OFF, COOKIES_WHEN_FULL, COOKIES_ALWAYS };	/* Linux's tcp_syncookies */
 enum conf_ecn { ECN_OFF, ECN_ASK, ECN_ANSWER };	/* Linux's tcp_ecn: ASK answers, too */
 
 struct config {
@@ -48,6 +49,7 @@ struct config {
 	u32 fin_timeout_s, tw_max, backlog_max;
 	bool timestamps, sack, window_scaling;
 	u8 ecn;				/* enum conf_ecn: 2 */
+	u8 syncookies;			/* enum conf_syncookies: 1 */
 	/* [sock] */
 	u32 max_sockets_per_uid, max_arenas_per_uid, max_clients;
 	/* [shim] */

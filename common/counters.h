@@ -64,6 +64,7 @@
 	X(DROP_TCP_FLAGS, "rx6", "flags that make no sense in this state")                    \
 	X(DROP_TCP_OFO_LIMIT, "rx6", "too many holes")                                        \
 	X(DROP_TCP_BACKLOG, "rx6", "listen backlog or accept queue full")                     \
+	X(DROP_TCP_COOKIE, "rx6", "not the answer to a SYN cookie")                           \
 	X(DROP_TCP_MEMORY, "rx6", "no slot for a new connection")                             \
 	X(DROP_TCP_CLOSED, "rx6", "data after the application closed")                        \
 	X(TCP_ACTIVE_OPENS, "tcp", "connections asked for")                                   \
@@ -77,6 +78,8 @@
 	X(TCP_CHALLENGE_ACKS, "tcp", "challenge ACKs sent (RFC 5961)")                        \
 	X(TCP_CE_MARKS, "tcp", "segments that arrived with a congestion mark (RFC 3168)")     \
 	X(TCP_ECN_CWR, "tcp", "windows reduced because the peer echoed a mark")               \
+	X(TCP_COOKIES_SENT, "tcp", "SYN cookies sent (RFC 4987)")                              \
+	X(TCP_COOKIES_RECV, "tcp", "connections opened by a SYN cookie")                       \
 	X(TCP_TW_REUSED, "tcp", "TIME_WAIT reused early")                                     \
 	X(TCP_CLIENT_NONSENSE, "tcp", "connections cut because a client's words made no sense") \
 	X(TCP_TOKENS, "tcp", "readiness tokens sent")                                         \

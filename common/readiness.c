@@ -52,8 +52,10 @@ static bool in_flight(const struct ready *r)
 /* Is there something a reader would be told by reading? */
 static bool readable(const struct sockbuf *b)
 {
-	u32 told = atomic_load(&b->c->err_taken);
+	u32 told = atomic_load(&b->c->err_taken), report = load_relaxed(&b->s->report);
 
+	if (sk_note_errno(report) && report != atomic_load(&b->c->report_taken))
+		return true;
 	return load_relaxed(&b->s->rx_head) != atomic_load(&b->c->rx_tail) || load_relaxed(&b->s->fin) ||
 	       (load_relaxed(&b->s->err) && told != (u32)load_relaxed(&b->s->attempt) + 1);
 }
@@ -145,6 +147,15 @@ void ready_state(struct ready *r, const struct sockbuf *b)
 	default:
 		break;
 	}
+}
+
+/* An error that ends nothing. A death before the token: a reader finds it at his next look, as after any start
+ * (readable()); who waits for space only, when there is some. */
+void ready_error(struct ready *r, const struct sockbuf *b)
+{
+	token(r, b, true);
+	if (r->plugged)
+		unplug(r);	/* the writer takes the error, or plugs again */
 }
 
 /* Nobody may have been told: count the application as armed. A reader that died after draining and before arming

@@ -20,6 +20,7 @@
  *   tcp_ops.data_ready                    ready_data()
  *   tcp_ops.write_space                   ready_space()
  *   tcp_ops.state_change                  ready_state()
+ *   tcp_ops.error_report                  ready_error()
  *   kick counter of the slot moved, or a process that had the arena mapped has died: tcp_kick(), then ready_kick()
  *     (a process may die between publishing and kicking: after a client of sockd hangs up, kick all slots of its arenas)
  *   EPOLLIN on the far end (watch it EPOLLIN | EPOLLRDHUP | EPOLLET)   ready_input(), then as for a kick
@@ -52,6 +53,7 @@ void ready_attach(struct ready *r, const struct sockbuf *b, int far);
 void ready_data(struct ready *r, const struct sockbuf *b);	/* rx_head or fin has moved (stored before this call) */
 void ready_space(struct ready *r, const struct sockbuf *b);	/* tx_tail has moved: unplug when a third is free */
 void ready_state(struct ready *r, const struct sockbuf *b);	/* state or err has changed: connected, failed, reset, closed */
+void ready_error(struct ready *r, const struct sockbuf *b);	/* report has news: who waits, reading or writing, is woken */
 void ready_kick(struct ready *r, const struct sockbuf *b);	/* the application kicked: look again, lose nothing */
 enum ready_in ready_input(struct ready *r, const struct sockbuf *b);	/* the far end became readable */
 

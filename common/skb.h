@@ -93,6 +93,7 @@ struct ip_cb {
 	u8 protocol, ttl, tos, icmp_type;
 	u8 icmp_code, pad[3];
 	u32 icmp_mtu;		/* SKB_ICMP_ERROR, fragmentation needed: next-hop MTU, host order */
+	be32 icmp_from;		/* SKB_ICMP_ERROR: who sent it; ourselves when ipd finds that a packet does not fit */
 };
 
 /* Control block at hdr[0], transmit: tcpd -> ipd. */

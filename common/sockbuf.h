@@ -20,13 +20,14 @@ struct arena_map {
 struct sockbuf {		/* a socket's view, made once per socket */
 	struct sk_stack *s;
 	struct sk_client *c;
+	struct sk_errq *errq;
 	u8 *rx, *tx;
 	u32 rx_size, tx_size;
 };
 
 static inline void sockbuf_open(struct sockbuf *b, const struct arena_map *m, u32 slot)
 {
-	*b = (struct sockbuf){ &m->stack->sk[slot], &m->client->sk[slot],
+	*b = (struct sockbuf){ &m->stack->sk[slot], &m->client->sk[slot], &m->stack->errq[slot],
 			       arena_rx(m->stack, slot, m->rx_size), arena_tx(m->client, slot, m->tx_size),
 			       m->rx_size, m->tx_size };
 }

@@ -8,8 +8,8 @@ import argparse, concurrent.futures, json, os, re, shlex, signal, subprocess, sy
 
 TREE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SUITES = ['unit', 'model', 'sim', 'script', 'fuzz', 'shim', 'live', 'systemd', 'conformance']
-ALONE = {'shim', 'live', 'systemd', 'bench'}		# one test at a time: they measure time or own the machine
-ROOT = {'live', 'systemd', 'bench'}			# need network namespaces
+ALONE = {'shim', 'live', 'systemd', 'bench', 'script'}		# one test at a time: they measure time or own the machine
+ROOT = {'live', 'systemd', 'bench', 'script'}		# need network namespaces
 TIMEOUT = {'live': 300, 'systemd': 300, 'bench': 1800, 'conformance': 3600}
 RESULTS = 'test-results.json'	# {program: {started: seconds, cases: {name: 'ok' | 'not ok' | 'skip'}}}
 

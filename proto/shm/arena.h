@@ -45,16 +45,23 @@ struct sk_stack {
 	_Atomic u32 err;			/* terminal error (positive errno), write-once per attempt */
 	_Atomic u32 state;			/* enum sk_state */
 	_Atomic u32 gen;			/* of the slot: changes with each socket that lives here */
-	_Atomic u32 soft_err;			/* ICMP soft error for SO_ERROR-less reporting */
+	_Atomic u32 soft_err;			/* note: an ICMP error that ends nothing; told by SO_ERROR alone, or when we give up */
 	be32 laddr, faddr;			/* written before state says CONNECTED/LISTEN */
 	be16 lport, fport;
 	u32 mss;
 	_Atomic u64 urg;			/* offset of the urgent byte + 1; 0: none */
 	_Atomic u64 nonce;			/* of the connection: in the plug, and of the accept offer */
 	_Atomic u64 attempt;			/* connect attempts decided: err/state belong to this one */
-	u8 pad[24];
+	_Atomic u32 report;			/* note: an error of a live connection, told by the next call (IP_RECVERR) */
+	_Atomic u32 errq_head;			/* errors ever put into the slot's struct sk_errq */
+	u8 pad[16];
 };
 static_assert(sizeof(struct sk_stack) == 128, "two lines");
+
+/* A note is an errno that is told once: a count that goes on for ever << 16 | errno. It was taken when the client's word
+ * equals it; errno 0: it was withdrawn. */
+static inline u32 sk_note(u32 was, u32 err) { return ((was >> 16) + 1) << 16 | err; }
+static inline u32 sk_note_errno(u32 note) { return note & 0xffffu; }
 
 /* Client's words of a slot; hostile to tcpd: read once, checked against a private copy. */
 struct sk_client {
@@ -70,7 +77,9 @@ struct sk_client {
 	_Atomic u32 rcvtimeo_ms, sndtimeo_ms;	/* 0: for ever */
 	_Atomic u32 rcvlowat;
 	_Atomic u64 fin_at;			/* tx offset of shutdown(SHUT_WR) + 1; 0: none; write-once per connection */
-	u8 pad[48];
+	_Atomic u32 report_taken, soft_taken;	/* the notes that were told */
+	_Atomic u32 errq_tail;			/* errors read from the queue, by compare-and-swap */
+	u8 pad[36];
 };
 static_assert(sizeof(struct sk_client) == 128, "two lines");
 enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
@@ -88,10 +97,25 @@ struct arena_hdr {
 };
 static_assert(offsetof(struct arena_hdr, cold) == 64, "a line of its own: every kick reads it");
 
+/* The error queue of a socket (recvmsg with MSG_ERRQUEUE): ICMP errors that ended a connect. Written by tcpd behind
+ * errq_head, which is stored last; what finds the queue full is lost, as in Linux. It lives here, so it survives tcpd. */
+#define SK_ERRQ 4u
+#define SK_ERRQ_DATA 60u		/* of the segment that caused it: at most a TCP header */
+struct sk_error {
+	u32 err, info;			/* errno; next-hop MTU */
+	be32 offender, daddr;		/* who says so, about a segment to whom */
+	be16 dport;
+	u8 type, code;			/* of the ICMP message */
+	u32 len;
+	u8 data[SK_ERRQ_DATA];
+};
+struct sk_errq { _Alignas(CACHELINE) struct sk_error e[SK_ERRQ]; };
+
 /* Stack half: arena_hdr, words, then nslots receive rings of rx_size at ARENA_STACK_RINGS. */
 struct arena_stack {
 	struct arena_hdr hdr;		/* written by sockd before anyone else maps it; from then on `cold` by tcpd */
 	struct sk_stack sk[ARENA_SLOTS];
+	struct sk_errq errq[ARENA_SLOTS];
 };
 
 /* Client half: kick counters (compact: tcpd compares them with a private copy, so nobody clears anything),

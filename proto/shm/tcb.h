@@ -103,7 +103,8 @@ struct tcp_sock {
 	_Atomic u32 shown;		/* enum tcp_state */
 	_Atomic u32 shown_rxq, shown_txq;
 	_Atomic u32 ecn_echo;		/* a congestion mark was received, the peer's CWR was not (RFC 3168 6.1.3) */
-	u32 pad[4];
+	_Atomic u32 cookie_s;		/* listener: second of the last SYN cookie + 1; 0: none */
+	u32 pad[3];
 };
 static_assert(sizeof(struct tcp_sock) <= 384, "hard state stays small");
 

@@ -72,7 +72,7 @@ static void (*unquote(struct ip_stack *st, struct sk_buff *skb, const struct icm
 		pmtu_update(st, q.daddr, mtu);
 	}
 	c->cb = (struct ip_cb){ .saddr = q.saddr, .daddr = q.daddr, .protocol = q.protocol, .ttl = q.ttl, .tos = q.tos,
-				.icmp_type = icmp->type, .icmp_code = icmp->code, .icmp_mtu = mtu };
+				.icmp_type = icmp->type, .icmp_code = icmp->code, .icmp_mtu = mtu, .icmp_from = c->iph.saddr };
 	return st->inet_protos[q.protocol].err_handler;
 }
 

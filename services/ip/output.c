@@ -158,7 +158,7 @@ void ip_local_error(struct ip_stack *st, const struct sk_buff *skb, u32 mtu)
 	err.protocol = to_be16(ETH_P_IP);
 	err.pkt_type = PACKET_HOST;
 	*skb_ip_cb(&err) = (struct ip_cb){ .saddr = h->saddr, .daddr = h->daddr, .protocol = h->protocol, .ttl = h->ttl,
-					   .icmp_type = ICMP_DEST_UNREACH, .icmp_code = ICMP_FRAG_NEEDED, .icmp_mtu = mtu };
+					   .icmp_type = ICMP_DEST_UNREACH, .icmp_code = ICMP_FRAG_NEEDED, .icmp_mtu = mtu, .icmp_from = h->saddr };
 	if (!ip_emit_tcp(st, &err))
 		drop(st, &err, DROP_RING_FULL, 0);
 }

@@ -56,11 +56,25 @@ static void rights(struct msghdr *m)
 	}
 }
 
+/* false: not ours. */
+static bool recv_error(int fd, struct msghdr *m, ssize_t *ret)
+{
+	struct sock *s = sock_get(fd);
+
+	if (!s)
+		return false;
+	*ret = errno_size(sock_recv_error(s, m));
+	sock_put(s);
+	return true;
+}
+
 EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 {
 	int saved;
 	ssize_t r;
 
+	if (flags & MSG_ERRQUEUE && !bad_pointer(m) && recv_error(fd, m, &r))
+		return r;
 	if (bad_pointer(m) || !io_read(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r)) {
 		real_need();
 		r = real.recvmsg(fd, m, flags);

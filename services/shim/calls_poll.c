@@ -19,8 +19,12 @@ static void correct(struct pollfd *p)
 	if (!s)
 		return;
 	if (load_acquire(&s->life) == SOCK_LIVE) {
-		if (stream_error(&s->b, false))		/* a pair cannot say HUP and take it back: a failed connect may be repeated */
+		if (stream_error_queued(&s->b))
+			p->revents |= POLLERR;
+		if (stream_over(&s->b))		/* a pair cannot say HUP and take it back: a failed connect may be repeated */
 			p->revents |= POLLERR | POLLHUP | (p->events & (IN_BITS | POLLRDHUP));
+		else if (stream_error(&s->b, false))	/* the token that tells it is no data */
+			p->revents = (short)((p->revents & ~(stream_readable(&s->b) || stream_eof(&s->b) ? 0 : IN_BITS)) | POLLERR);
 		else if (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD)
 			p->revents |= p->events & POLLRDHUP;
 		else if ((p->revents & IN_BITS) && !(p->revents & (POLLRDHUP | POLLHUP | POLLERR)) && stream_spurious(s, p->fd))
@@ -29,21 +33,39 @@ static void correct(struct pollfd *p)
 	sock_put(s);
 }
 
+/* Is there ERR to be shown which a pair does not know of? */
+static bool any_error(const struct pollfd *v, nfds_t n)
+{
+	bool found = false;
+
+	for (nfds_t i = 0; i < n && !found; i++) {
+		struct sock *s = sock_get(v[i].fd);
+
+		if (!s)
+			continue;
+		found = load_acquire(&s->life) == SOCK_LIVE && (stream_error_queued(&s->b) || stream_error(&s->b, false));
+		sock_put(s);
+	}
+	return found;
+}
+
 static int poll_ours(struct pollfd *v, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
 {
 	u64 deadline = shim_deadline(timeout);
 	struct timespec t;
+	bool error;
 	int r, shown;
 
 	for (;;) {
-		if (timeout)
-			t = shim_left(deadline);
-		r = real.ppoll(v, n, timeout ? &t : NULL, mask);
-		if (r <= 0)
+		error = any_error(v, n);
+		if (timeout || error)
+			t = error ? (struct timespec){ 0 } : shim_left(deadline);
+		r = real.ppoll(v, n, timeout || error ? &t : NULL, mask);
+		if (r < 0 || (!r && !error))
 			return r;
 		shown = 0;
 		for (nfds_t i = 0; i < n; i++) {
-			if (v[i].revents)
+			if (v[i].revents || error)
 				correct(&v[i]);
 			shown += v[i].revents != 0;
 		}

@@ -231,8 +231,12 @@ static bool correct(int epfd, struct epoll_event *e)
 	if (!s)
 		return true;
 	live = s->id == f.id && load_acquire(&s->life) == SOCK_LIVE;
-	if (live && stream_error(&s->b, false))
+	if (live && stream_error_queued(&s->b))
+		e->events |= EPOLLERR;
+	if (live && stream_over(&s->b))
 		e->events |= EPOLLERR | EPOLLHUP | (f.events & EPOLLRDHUP);
+	else if (live && stream_error(&s->b, false))	/* the token that tells it is no data */
+		e->events = (e->events & ~(stream_readable(&s->b) || stream_eof(&s->b) ? 0 : IN_BITS)) | EPOLLERR;
 	else if (live && (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD))
 		e->events |= f.events & EPOLLRDHUP;
 	else if (live && !(e->events & END_BITS) && stream_spurious(s, f.fd))

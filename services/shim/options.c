@@ -54,7 +54,7 @@ static const struct opt_def defs[] = {
 	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN_CONNECT, OPT_HERE, 4, 0, 0 },
 	{ I, IP_TOS, OPT_TCPD, 4, 0, 0 }, { I, IP_TTL, OPT_TCPD, 4, 0, 64 },
 	{ I, IP_MTU_DISCOVER, OPT_TCPD, 4, 0, 1 }, { I, IP_MTU, OPT_TCPD, 4, 0, 0 },
-	{ I, IP_RECVERR, OPT_HERE, 4, 0, 0 }, { I, IP_FREEBIND, OPT_HERE, 4, 0, 0 },
+	{ I, IP_RECVERR, OPT_TCPD, 4, 0, 0 }, { I, IP_FREEBIND, OPT_HERE, 4, 0, 0 },
 	{ I, IP_BIND_ADDRESS_NO_PORT, OPT_HERE, 4, 0, 0 },
 	{ I6, IPV6_UNICAST_HOPS, OPT_HERE, 4, 0, 64 }, { I6, IPV6_TCLASS, OPT_HERE, 4, 0, 0 },
 	{ I6, IPV6_RECVERR, OPT_HERE, 4, 0, 0 }, { I6, IPV6_MTU_DISCOVER, OPT_HERE, 4, 0, 1 },
@@ -178,6 +178,8 @@ int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val
 	e = refuse(s, d, value, val, len);
 	if (e)
 		return e;
+	if (d->level == IPPROTO_IP && d->name == IP_RECVERR && !value)
+		sock_error_purge(s);
 	switch (d->kind) {
 	case OPT_WORD:
 		return set_word(s, d, value);
@@ -220,6 +222,8 @@ static int read_only(struct sock *s, const struct opt_def *d, void *val, socklen
 		break;
 	case SO_ERROR:
 		value = live ? stream_error(&s->b, true) : 0;
+		if (live && !value)	/* what the network said of a connection that goes on */
+			value = stream_note(&s->b.s->soft_err, &s->b.c->soft_taken, true);
 		break;
 	default:
 		break;

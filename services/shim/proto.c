@@ -62,8 +62,11 @@ ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 
 	if (r)
 		return r;
-	if (flags & MSG_ERRQUEUE)
-		return -EAGAIN;
+	if (flags & MSG_ERRQUEUE) {	/* recvmsg() is the call for it; others get the bytes alone */
+		struct msghdr m = { .msg_iov = (struct iovec *)v, .msg_iovlen = (size_t)n };
+
+		return sock_recv_error(s, &m);
+	}
 	if (flags & MSG_OOB)
 		return -EINVAL;		/* urgent data is read in line */
 	return ops_of(s, fd)->recvmsg(s, fd, v, n, flags);

@@ -6,6 +6,7 @@
  *   accept.c   accept                                                        claim by compare-and-swap
  *   proto.c    sock_sendmsg(), sock_recvmsg() and proto_ops                  tx1, rx8
  *   stream.c   reading and writing the byte rings                            tx2 tcp_sendmsg(), rx8 tcp_recvmsg()
+ *   errqueue.c recvmsg with MSG_ERRQUEUE
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS
  *   kernel.c   what Strata does not carry: in-place replacement by a kernel socket

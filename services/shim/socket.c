@@ -263,6 +263,9 @@ static int connect_busy(struct sock *s, int fd)
 	case SKS_FAILED:
 		e = stream_error(&s->b, true);
 		stream_drain(s, fd);
+		if (!e && s->in_progress)
+			e = ECONNABORTED;	/* the error was told otherwise; the first call after it hears that there was one */
+		s->in_progress = false;
 		return e ? -e : 1;
 	default:
 		return 1;

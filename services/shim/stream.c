@@ -78,18 +78,38 @@ bool stream_ended(const struct sockbuf *b)
 	return state == SKS_CLOSED || (state == SKS_CONNECTED && fin && load_acquire(&b->s->rx_head) + 1 >= fin);
 }
 
+int stream_note(_Atomic u32 *note, _Atomic u32 *taken, bool take)
+{
+	u32 n = load_acquire(note), seen = load_relaxed(taken);
+
+	if (!sk_note_errno(n) || seen == n || (take && !atomic_compare_exchange_strong(taken, &seen, n)))
+		return 0;
+	return (int)sk_note_errno(n);
+}
+
+bool stream_error_queued(const struct sockbuf *b)
+{
+	u32 n = load_acquire(&b->s->errq_head) - load_relaxed(&b->c->errq_tail);
+
+	return n && n <= SK_ERRQ;
+}
+
 /* err belongs to connect attempt `attempt`; err_taken names the attempt whose error was reported, plus one. */
 int stream_error(const struct sockbuf *b, bool take)
 {
 	u32 err = load_acquire(&b->s->err), name = (u32)load_relaxed(&b->s->attempt) + 1;
 	u32 seen = load_relaxed(&b->c->err_taken);
 
-	if (!err || seen == name)
+	if (!err)
+		return stream_note(&b->s->report, &b->c->report_taken, take);
+	if (seen == name)
 		return 0;
 	if (take && !atomic_compare_exchange_strong(&b->c->err_taken, &seen, name))
 		return seen == name ? 0 : (int)err;
 	return (int)err;
 }
+
+bool stream_over(const struct sockbuf *b) { return load_acquire(&b->s->err) && stream_error(b, false); }
 
 bool stream_nonblocking(int fd, int flags)
 {
@@ -233,6 +253,8 @@ static int nothing(struct sock *s)
 		return 1;
 	case SKS_CLOSED:
 		return 0;
+	case SKS_FAILED:	/* as Linux: shut down both ways until connect() has said so, then as new */
+		return s->in_progress ? 0 : -ENOTCONN;
 	default:
 		return -ENOTCONN;
 	}

@@ -29,6 +29,9 @@ bool stream_eof(const struct sockbuf *b);	/* everything up to the peer's FIN has
 bool stream_ended(const struct sockbuf *b);	/* nothing more will come: the descriptor stays readable, nothing is drained */
 #define DRAIN_BYTES 64		/* taken at once by a drain; readiness.c's anchor is many times that */
 int stream_error(const struct sockbuf *b, bool take);	/* pending error, 0: none; taken: reported once */
+int stream_note(_Atomic u32 *note, _Atomic u32 *taken, bool take);	/* errno of a note nobody has taken yet, or 0 */
+bool stream_over(const struct sockbuf *b);	/* the pending error is of a connection, or an attempt, that is over */
+bool stream_error_queued(const struct sockbuf *b);	/* recvmsg(MSG_ERRQUEUE) has something to give */
 u64 stream_arm(struct sock *s);			/* FIONREAD and friends: look, and want to be told what comes later */
 bool stream_spurious(struct sock *s, int fd);	/* poll said IN: is there nothing after all? (then: disarmed, wait again) */
 int stream_plug(struct sock *s, int fd, int flags);	/* take OUT away */
@@ -38,6 +41,10 @@ int stream_wait_out(struct sock *s, int fd);	/* until there is OUT, as a blockin
 int stream_drain(struct sock *s, int fd);	/* all tokens out of the near end: how many, or -errno */
 bool stream_nonblocking(int fd, int flags);
 size_t iov_total(const struct iovec *v, int n);
+
+/* errqueue.c */
+ssize_t sock_recv_error(struct sock *s, struct msghdr *m);	/* recvmsg(MSG_ERRQUEUE): bytes, or -EAGAIN */
+void sock_error_purge(struct sock *s);		/* IP_RECVERR was switched off: what is queued goes */
 
 /* wlock.c: one writer at a time, whatever process it is in; a dead one does not count. Signals are blocked between. */
 void wlock_take(struct sock *s, u64 *ret_sigmask);

@@ -41,10 +41,17 @@ static void op_random(void *ctx, void *buf, size_t n)
 	memset(x->random + x->nrandom, 0, n);
 }
 
+static void op_syn_flood(void *ctx, u16 port, bool cookies)
+{
+	log_warn("more connections are being opened to port %u than its listener's backlog holds: %s", port,
+		 cookies ? "answering with SYN cookies" : "dropping SYNs");
+}
+
 static const struct tcp_ops ops = {
 	.queue_xmit = op_queue_xmit, .alloc = op_alloc, .unalloc = op_unalloc, .loans = op_loans, .route = op_route,
 	.is_local = op_is_local, .random = op_random, .data_ready = op_data_ready, .write_space = op_write_space,
-	.state_change = op_state_change, .freed = op_freed, .child = op_child, .accept_ready = op_accept_ready,
+	.state_change = op_state_change, .error_report = op_error_report, .freed = op_freed, .child = op_child, .accept_ready = op_accept_ready,
+	.syn_flood = op_syn_flood,
 };
 
 static int attach(struct tcpd *x)

@@ -33,6 +33,11 @@ u64 tcp_siphash(const u64 key[2], const void *data, size_t len);
 u32 tcp_isn(struct tcp_stack *t, const struct tcp_tuple *k);
 u32 tcp_ts_offset(struct tcp_stack *t, const struct tcp_tuple *k);
 u64 tcp_random(struct tcp_stack *t);
+/* tcp_icmp.c: tcp_v4_err(), errors about segments of ours */
+void tcp_note(_Atomic u32 *note, u32 err);
+u32 tcp_soft_error(struct tcp_conn *c);		/* errno of the last ICMP error that nobody was told of; 0: none */
+/* tcp_mtu.c */
+void tcp_mtu_reduced(struct tcp_conn *c, u32 mtu);
 /* tcp_state.c */
 void tcp_rcv_state_process(struct tcp_conn *c, struct tcp_seg *g);
 bool tcp_validate_incoming(struct tcp_conn *c, struct tcp_seg *g);
@@ -45,8 +50,14 @@ struct tcp_req *tcp_req_lookup(struct tcp_stack *t, const struct tcp_tuple *k);
 void tcp_conn_request(struct tcp_conn *listener, struct tcp_seg *g);
 void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g);
 void tcp_req_free(struct tcp_stack *t, struct tcp_req *r);
+bool tcp_req_err(struct tcp_stack *t, const struct tcp_tuple *k, u32 seq, bool abort);
 void tcp_req_attach(struct tcp_stack *t);
 void tcp_reqs_of_listener_gone(struct tcp_conn *listener);
+bool tcp_cookie_ack(struct tcp_conn *listener, struct tcp_seg *g);	/* false: nobody's, answer with RST */
+/* tcp_cookie.c */
+void tcp_cookie_make(struct tcp_conn *listener, struct tcp_req *r);
+bool tcp_cookie_check(struct tcp_conn *listener, const struct tcp_seg *g, struct tcp_req *r);
+bool tcp_cookie_recent(const struct tcp_conn *listener);
 /* tcp_timewait.c */
 struct tcp_tw *tcp_tw_lookup(struct tcp_stack *t, const struct tcp_tuple *k);
 bool tcp_timewait_state_process(struct tcp_stack *t, struct tcp_tw *w, struct tcp_seg *g, u32 *ret_isn);
@@ -151,6 +162,7 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len);
 void tcp_mark_dirty(struct tcp_conn *c, u32 cf);
 void tcp_wait_for_room(struct tcp_conn *c);
 void tcp_rearm_rto(struct tcp_conn *c);
+void tcp_ld_RTO_revert(struct tcp_conn *c);
 void tcp_arm_tlp_or_rto(struct tcp_conn *c);
 void tcp_check_probe0(struct tcp_conn *c);
 void tcp_arm_keepalive(struct tcp_conn *c);

@@ -136,6 +136,16 @@ void op_state_change(void *ctx, u32 sk)
 	ready_state(&x->far[sk].r, &b);
 }
 
+void op_error_report(void *ctx, u32 sk)
+{
+	struct tcpd *x = ctx;
+
+	if (!has(x, sk))
+		return;
+	struct sockbuf b = view(x, sk);
+	ready_error(&x->far[sk].r, &b);
+}
+
 void op_freed(void *ctx, u32 sk)
 {
 	struct tcpd *x = ctx;

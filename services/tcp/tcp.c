@@ -62,13 +62,12 @@ static struct tcp_soft *soft_new(void)
 static void secrets_init(struct tcp_stack *t)
 {
 	struct secret_shm *s = t->secret;
+	u64 *keys[SECRET_KEYS] = { s->isn, s->port, s->timestamp, s->cookie, s->fastopen };
 
-	if (load_acquire(&s->made))
-		return;
-	t->ops->random(t->ctx, s->isn, sizeof(s->isn));
-	t->ops->random(t->ctx, s->port, sizeof(s->port));
-	t->ops->random(t->ctx, s->timestamp, sizeof(s->timestamp));
-	store_release(&s->made, 1);
+	for (u32 i = load_acquire(&s->made); i < SECRET_KEYS; i++) {	/* an older tcpd may have made the first of them */
+		t->ops->random(t->ctx, keys[i], 2 * sizeof(u64));
+		store_release(&s->made, i + 1);
+	}
 }
 
 /* A region of another layout, or a new one: begin with nothing. */
@@ -319,13 +318,14 @@ static void tcp_ack_snd_check(struct tcp_conn *c, bool window)
 
 static void flush_conn(struct tcp_conn *c)
 {
-	u32 cf = c->cf;
+	u32 cf;
 
-	if (!(cf & CF_OPEN) || phase(c) == TCPP_FREE)
+	if (!(c->cf & CF_OPEN) || phase(c) == TCPP_FREE)
 		return;
 	if (phase(c) == TCPP_SYNC) {
 		if (!tcp_take_words(c))
 			return;
+		cf = c->cf;	/* CF_WINDOW: the application has read */
 		c->cf &= ~(u32)(CF_XMIT | CF_WINDOW);
 		if (cf & CF_XMIT)
 			tcp_data_snd_check(c);

@@ -32,10 +32,12 @@ struct tcp_ops {
 	void (*data_ready)(void *ctx, u32 sk);		/* rx_head moved, or fin set (then: RDHUP) */
 	void (*write_space)(void *ctx, u32 sk);		/* tx_tail moved */
 	void (*state_change)(void *ctx, u32 sk);	/* state or err changed: connected, failed, reset, closed */
+	void (*error_report)(void *ctx, u32 sk);	/* sk_stack.report has news; the connection goes on. NULL: nobody asks */
 	void (*freed)(void *ctx, u32 sk);		/* the connection and its slot are gone; release everything about sk */
 	/* Passive open (rx6): a slot in the listener's arenas for a new connection, or -ENOBUFS: the ACK is dropped. */
 	s64 (*child)(void *ctx, u32 listener);		/* sk or -errno */
 	void (*accept_ready)(void *ctx, u32 listener, u32 sk);	/* offer it to the application */
+	void (*syn_flood)(void *ctx, u16 port, bool cookies);	/* a listener's queue is full: tell the operator. May be NULL */
 };
 
 struct tcp_stack {

@@ -209,6 +209,8 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 		return 0;
 	}
 	c->h->keep_probes = 0;
+	if (sk_note_errno(load_relaxed(&c->b.s->soft_err)))	/* something got through */
+		tcp_note(&c->b.s->soft_err, 0);
 	if (c->probes) {
 		c->probes = 0;
 		store_relaxed(&c->h->giveup_start, 0);

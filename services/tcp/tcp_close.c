@@ -71,7 +71,7 @@ void tcp_kick(struct tcp_stack *t, u32 sk)
 		return;
 	c = conn_of(t, sk);
 	if (c->cf & CF_OPEN && phase(c) == TCPP_SYNC)
-		tcp_mark_dirty(c, CF_XMIT | CF_WINDOW);
+		tcp_mark_dirty(c, CF_XMIT);
 }
 
 /* The application's end of the stream is known: fin_snd is stored before snd_nxt can pass it (crash rule 3). */
@@ -169,7 +169,7 @@ void tcp_claimed(struct tcp_stack *t, u32 sk)
 		return;
 	tcp_accept_unqueue(c);
 	store_release(&c->h->accept, TCPA_NONE);
-	tcp_mark_dirty(c, CF_XMIT | CF_WINDOW);
+	tcp_mark_dirty(c, CF_XMIT);
 }
 
 /* The listener is gone: connections nobody took are reset, handshakes forgotten. */
@@ -349,5 +349,5 @@ void tcp_xmit_failed(struct tcp_stack *t, u32 sk, int error)
 	if (phase(c) == TCPP_SYN_SENT && (error == EHOSTUNREACH || error == ENETUNREACH || error == EACCES || error == EPERM))
 		tcp_done(c, error);
 	else if (phase(c) >= TCPP_SYN_SENT && error != ENOBUFS)
-		store_relaxed(&c->b.s->soft_err, (u32)error);
+		tcp_note(&c->b.s->soft_err, (u32)error);
 }

@@ -1,4 +1,4 @@
-/* tcp_input.c – rx6: tcp_v4_rcv(), the first look at a segment; the established fast path; ICMP errors.
+/* tcp_input.c – rx6: tcp_v4_rcv(), the first look at a segment; the established fast path.
  *
  * Called by tcpd for every descriptor ipd sends. Payload is copied into the receive ring before the return, checked
  * by still_ours() after the copy and before rcv_nxt moves. */
@@ -91,11 +91,11 @@ static void not_established(struct tcp_stack *t, struct tcp_seg *g)
 	if (l) {
 		if (g->flags & TCP_RST)
 			return;		/* RFC 9293 3.10.7.2 */
-		if (g->flags & TCP_ACK)
+		if (g->flags & TCP_ACK && !tcp_cookie_ack(l, g))
 			tcp_v4_send_reset(t, g);
-		else if ((g->flags & (TCP_SYN | TCP_FIN)) == TCP_SYN)
+		else if ((g->flags & (TCP_SYN | TCP_FIN | TCP_ACK)) == TCP_SYN)
 			tcp_conn_request(l, g);
-		else
+		else if (!(g->flags & TCP_ACK))
 			count(t->counters, DROP_TCP_FLAGS);
 		return;
 	}
@@ -141,110 +141,4 @@ void tcp_v4_rcv(struct tcp_stack *t, struct sk_buff *skb, const u8 *data,
 	}
 	g.csum_todo = false;
 	not_established(t, &g);
-}
-
-/* ---- ICMP ---- */
-
-/* RFC 1191 and RFC 5927: believed only when the quoted sequence number is in flight. */
-static void frag_needed(struct tcp_conn *c, u32 mtu)
-{
-	u32 mss = MAX(mtu, 68u + 20u) - 40, old = c->mss;
-
-	if (!mtu || mss >= old + tcp_options_size(c))
-		return;
-	c->h->pmtu_mss = (u16)MIN(mss, 65535u);
-	tcp_current_mss(c);
-	if (c->mss >= old || !c->head)
-		return;
-	/* What is in flight does not fit: send it again in smaller pieces, without punishing the window */
-	for (struct tcp_rec *r = c->head; r; r = r->next) {
-		c->packets_out -= r->pcount;
-		if (r->flags & REC_SACKED)
-			c->sacked_out -= r->pcount;
-		if (r->flags & REC_LOST)
-			c->lost_out -= r->pcount;
-		if (r->flags & REC_RETRANS)
-			c->retrans_out -= r->pcount;
-		r->flags &= (u8)~REC_RETRANS;
-		r->pcount = tcp_pcount(c, r->end - r->start);
-		c->packets_out += r->pcount;
-		if (r->flags & REC_SACKED)
-			c->sacked_out += r->pcount;
-		if (r->flags & REC_LOST)
-			c->lost_out += r->pcount;
-		else if (!(r->flags & REC_SACKED))
-			tcp_mark_lost(c, r);
-	}
-	if (c->ca_state < CA_RECOVERY) {
-		c->high_seq = snd_nxt(c);
-		c->prior_ssthresh = c->ssthresh;
-		c->ca_state = CA_LOSS;
-		c->undo_marker = 0;
-	}
-	tcp_mark_dirty(c, CF_XMIT);
-}
-
-static int icmp_errno(const struct ip_cb *cb)
-{
-	static const u8 unreach[16] = { ENETUNREACH, EHOSTUNREACH, ENOPROTOOPT, ECONNREFUSED, EMSGSIZE, EOPNOTSUPP, ENETUNREACH,
-					EHOSTDOWN, ENONET, ENETUNREACH, EHOSTUNREACH, ENETUNREACH, EHOSTUNREACH, EHOSTUNREACH,
-					EHOSTUNREACH, EHOSTUNREACH };
-
-	switch (cb->icmp_type) {
-	case 3:
-		return cb->icmp_code < 16 ? unreach[cb->icmp_code] : EHOSTUNREACH;
-	case 11:
-		return EHOSTUNREACH;
-	case 12:
-		return EPROTO;
-	}
-	return 0;		/* RFC 6633: source quench is ignored */
-}
-
-static struct tcp_conn *err_lookup(struct tcp_stack *t, const struct ip_cb *cb, const struct tcp_hdr *h)
-{
-	/* The quoted datagram is ours: its source is us. */
-	struct tcp_tuple k = { cb->saddr, cb->daddr, h->source, h->dest };
-	struct tcp_conn *c = tcp_lookup_established(t, &k);
-
-	if (!c) {	/* cb may describe the quoted header the other way round */
-		k = (struct tcp_tuple){ cb->daddr, cb->saddr, h->source, h->dest };
-		c = tcp_lookup_established(t, &k);
-	}
-	return c && c->cf & CF_OPEN ? c : NULL;
-}
-
-/* Linux: during a connect an error ends it; afterwards it is noted (soft), except that frag needed is acted on. */
-void tcp_v4_err(struct tcp_stack *t, const struct ip_cb *cb, const u8 *data, u32 len)
-{
-	const struct tcp_hdr *h = (const struct tcp_hdr *)data;
-	struct tcp_conn *c;
-	u64 off;
-	int err = icmp_errno(cb);
-
-	if (len < 8 || !err)
-		return;
-	c = err_lookup(t, cb, h);
-	if (!c)
-		return;
-	off = snd_off(c, from_be32(h->seq));
-	if (phase(c) == TCPP_SYN_SENT || phase(c) == TCPP_SYN_RECV) {
-		if (from_be32(h->seq) != c->h->iss)
-			return;
-		if (cb->icmp_type == 3 && cb->icmp_code == 4)
-			frag_needed(c, cb->icmp_mtu);
-		else
-			tcp_done(c, err);
-		return;
-	}
-	if (before(off, snd_una(c)) || !before(off, snd_nxt(c))) {
-		count(t->counters, DROP_TCP_SEQUENCE);	/* RFC 5927 4.1 */
-		return;
-	}
-	if (cb->icmp_type == 3 && cb->icmp_code == 4) {
-		if (c->h->mtu_disc)
-			frag_needed(c, cb->icmp_mtu);
-		return;
-	}
-	store_relaxed(&c->b.s->soft_err, (u32)err);
 }

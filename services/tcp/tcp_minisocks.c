@@ -119,23 +119,11 @@ void tcp_reqs_of_listener_gone(struct tcp_conn *l)
 			tcp_req_free(t, &t->t->req[i]);
 }
 
-static bool backlog_full(const struct tcp_conn *l)
-{
-	return l->accept_count > l->h->backlog || l->req_count >= MAX(l->h->backlog, 8u);
-}
-
-/* A SYN for a listener (RFC 9293 3.10.7.2). */
-void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
+/* What the SYN says, taken down; whether in the table or not is the caller's. */
+static void req_fill(struct tcp_conn *l, const struct tcp_seg *g, struct tcp_req *r)
 {
 	struct tcp_stack *t = l->t;
-	struct tcp_req *r;
 
-	if (!(l->cf & CF_OPEN))
-		return;
-	if (backlog_full(l) || !(r = req_take(t))) {
-		count(t->counters, DROP_TCP_BACKLOG);
-		return;
-	}
 	r->listener = l->sk;
 	r->listener_gen = l->h->gen;
 	r->tuple = g->tuple;
@@ -155,6 +143,51 @@ void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
 	r->acked = 0;
 	r->born = t->now;
 	r->deadline = t->now + TCP_TIMEOUT_INIT;
+}
+
+/* Handshakes this listener may have in progress are used up, or the table is. */
+static bool queue_full(const struct tcp_conn *l)
+{
+	const struct tcp_stack *t = l->t;
+
+	return l->req_count >= MAX(l->h->backlog, 8u) || (!t->soft->req_free && load_relaxed(&t->t->req_high) >= TCP_REQ_MAX);
+}
+
+/* No room to remember a SYN: the peer does (tcp_cookie.c). The SYN+ACK is sent once, the peer's next SYN brings another. */
+static void answer_with_cookie(struct tcp_conn *l, const struct tcp_seg *g)
+{
+	struct tcp_req r = { 0 };
+
+	req_fill(l, g, &r);
+	tcp_cookie_make(l, &r);
+	if (!send_synack(l->t, &r))
+		conn_count(l, TCP_COOKIES_SENT);
+}
+
+/* A SYN for a listener (RFC 9293 3.10.7.2). A full accept queue drops it, as Linux: the ACK could not be taken either. */
+void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
+{
+	struct tcp_stack *t = l->t;
+	bool full = queue_full(l), cookies = t->conf->syncookies != COOKIES_OFF && !g->tw_isn;	/* a cookie obeys no least ISN */
+	struct tcp_req *r;
+
+	if (!(l->cf & CF_OPEN))
+		return;
+	if (l->accept_count > l->h->backlog) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		return;
+	}
+	if (full && t->ops->syn_flood)
+		t->ops->syn_flood(t->ctx, from_be16(l->h->tuple.lport), cookies);
+	if (cookies && (full || t->conf->syncookies == COOKIES_ALWAYS)) {
+		answer_with_cookie(l, g);
+		return;
+	}
+	if (full || !(r = req_take(t))) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		return;
+	}
+	req_fill(l, g, r);
 	store_release(&r->used, 1);
 	req_insert(t, index_of(t, r));
 	(void)send_synack(t, r);	/* not sent: the timer sends it */
@@ -236,40 +269,64 @@ static void child_ready(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req 
 		c->rto = 3 * SEC;	/* RFC 6298 5.7 */
 	tcp_hash_insert(c);
 	tcp_bind_insert(c);
-	tcp_req_free(t, r);
-	count(t->counters, TCP_PASSIVE_OPENS);
-	tcp_accept_queue(l, c);
 }
 
-/* The ACK of our SYN+ACK. */
-static void complete(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
+/* The handshake is done: a slot, the connection, the accept queue. false: no room, nothing happened. */
+static bool open_child(struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
 {
+	struct tcp_stack *t = l->t;
 	struct tcp_conn *c;
 	s64 sk;
 
-	if (l->h->defer_accept_s && !g->len && !(g->flags & TCP_FIN) && r->retries < TCP_SYNACK_RETRIES &&
-	    t->now - r->born < l->h->defer_accept_s * SEC) {
-		r->acked = 1;		/* TCP_DEFER_ACCEPT: wait for data */
-		return;
-	}
 	if (l->accept_count > l->h->backlog) {
 		count(t->counters, DROP_TCP_BACKLOG);
 		r->acked = 1;
-		return;
+		return false;
 	}
 	sk = t->ops->child(t->ctx, l->sk);
 	if (sk < 0 || sk >= SK_MAX) {
 		count(t->counters, DROP_TCP_MEMORY);
-		return;
+		return false;
 	}
 	c = make_child(t, l, r, (u32)sk);
 	if (!c) {
 		count(t->counters, DROP_TCP_MEMORY);
 		t->ops->freed(t->ctx, (u32)sk);
-		return;
+		return false;
 	}
 	child_ready(t, l, r, c, g);
+	if (load_relaxed(&r->used))
+		tcp_req_free(t, r);
+	count(t->counters, TCP_PASSIVE_OPENS);
+	tcp_accept_queue(l, c);
 	tcp_rcv_state_process(c, g);	/* data may have come with the ACK */
+	return true;
+}
+
+/* The ACK of our SYN+ACK. */
+static void complete(struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
+{
+	if (l->h->defer_accept_s && !g->len && !(g->flags & TCP_FIN) && r->retries < TCP_SYNACK_RETRIES &&
+	    l->t->now - r->born < l->h->defer_accept_s * SEC) {
+		r->acked = 1;		/* TCP_DEFER_ACCEPT: wait for data */
+		return;
+	}
+	(void)open_child(l, r, g);	/* no room: dropped, the SYN+ACK is repeated */
+}
+
+/* An ACK that belongs to no handshake we know of: perhaps the peer's memory of one. false: nobody's, answer with RST.
+ * While cookies are out, what does not fit is dropped instead: data that overtook the ACK looks the same, and comes again. */
+bool tcp_cookie_ack(struct tcp_conn *l, struct tcp_seg *g)
+{
+	struct tcp_req r;
+
+	if (g->flags & (TCP_SYN | TCP_RST) || !(l->cf & CF_OPEN) || !tcp_cookie_recent(l))
+		return false;
+	if (!tcp_cookie_check(l, g, &r))
+		conn_count(l, DROP_TCP_COOKIE);
+	else if (open_child(l, &r, g))
+		conn_count(l, TCP_COOKIES_RECV);
+	return true;
 }
 
 /* A segment for a handshake in progress: RFC 9293 3.10.7.4, SYN-RECEIVED. */
@@ -314,7 +371,22 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 		tcp_v4_send_reset(t, g);
 		return;
 	}
-	complete(t, l, r, g);
+	complete(l, r, g);
+}
+
+/* tcp_req_err(): an ICMP error quotes our SYN+ACK. `abort`: the peer cannot be reached, nothing to wait for. false: no SYN+ACK
+ * of ours has this number, or nobody knows the tuple (RFC 5927 4.1). */
+bool tcp_req_err(struct tcp_stack *t, const struct tcp_tuple *k, u32 seq, bool abort)
+{
+	struct tcp_req *r = tcp_req_lookup(t, k);
+
+	if (!r || seq != r->iss)
+		return false;
+	if (abort) {
+		count(t->counters, TCP_ATTEMPT_FAILS);
+		tcp_req_free(t, r);
+	}
+	return true;
 }
 
 /* Verified entry by entry; a handshake whose connection was published before a death is over. */

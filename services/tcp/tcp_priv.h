@@ -15,6 +15,7 @@
 #define TCP_RTO_MIN (200 * MSEC)
 #define TCP_RTO_MAX (120 * SEC)
 #define TCP_TIMEOUT_INIT (1 * SEC)
+#define TCP_TIMEOUT_MIN (8 * MSEC)	/* Linux: two ticks */
 #define TCP_DELACK (40 * MSEC)
 #define TCP_TIMEWAIT_LEN (60 * SEC)
 #define TCP_SYN_RETRIES 6

@@ -88,7 +88,9 @@ int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 	c->h->sndbuf = c->b.tx_size;
 	note_used(t->t, sk);
 	store_relaxed(&c->b.s->err, 0);
-	store_relaxed(&c->b.s->soft_err, 0);
+	tcp_note(&c->b.s->soft_err, 0);
+	tcp_note(&c->b.s->report, 0);
+	store_relaxed(&c->b.s->errq_head, load_relaxed(&c->b.c->errq_tail));	/* whoever lived here before has left none */
 	store_relaxed(&c->b.s->fin, 0);
 	store_relaxed(&c->b.s->urg, 0);
 	c->b.s->laddr = c->b.s->faddr = (be32){ 0 };

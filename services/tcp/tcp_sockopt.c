@@ -282,8 +282,8 @@ static int get_error(struct tcp_conn *c, void *val, u32 *len)
 	u32 e = load_relaxed(&c->b.s->err);
 
 	if (!e) {
-		e = load_relaxed(&c->b.s->soft_err);
-		store_relaxed(&c->b.s->soft_err, 0);
+		e = tcp_soft_error(c);
+		tcp_note(&c->b.s->soft_err, 0);
 	}
 	return put_int(val, len, (int)e);
 }

@@ -176,6 +176,9 @@ static void synsent(struct tcp_conn *c, struct tcp_seg *g)
 		conn_count(c, DROP_TCP_ACK);
 		if (!(g->flags & TCP_RST))
 			tcp_v4_send_reset(c->t, g);
+		/* The peer has an old connection of ours in mind, and has just been told: our SYN again soon, as Linux */
+		if (!c->retransmits)
+			timer_arm(&c->t->soft->wheel, &c->rtx, c->t->now + TCP_TIMEOUT_MIN);
 		return;
 	}
 	if (g->flags & TCP_RST) {
@@ -221,6 +224,8 @@ static bool synrecv(struct tcp_conn *c, const struct tcp_seg *g)
 	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << (g->flags & TCP_SYN ? 0 : c->h->snd_wscale));
 	tcp_established(c);
 	c->t->ops->state_change(c->t->ctx, c->sk);
+	if (g->flags & TCP_SYN)		/* the peer may wait for an answer to its SYN+ACK, as to a repeated one */
+		tcp_mark_dirty(c, CF_ACK_NOW);
 	return true;
 }
 

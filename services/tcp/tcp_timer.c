@@ -40,6 +40,16 @@ void tcp_rearm_rto(struct tcp_conn *c)
 	timer_arm(WHEEL(c), &c->rtx, c->t->now + backed_off(c));
 }
 
+/* RFC 6069: the network says that it could not deliver the retransmission, so its loss was no congestion: one doubling is
+ * taken back. Never earlier than the timeout without it would have been, so a flood of errors gains nothing. */
+void tcp_ld_RTO_revert(struct tcp_conn *c)
+{
+	if (!c->retransmits || !c->backoff || !c->head || c->cf & (CF_PROBE0 | CF_RACK_TIMER) || c->ca_flags & 2)
+		return;
+	c->backoff--;
+	timer_arm(WHEEL(c), &c->rtx, MAX(c->t->now, c->head->xmit + backed_off(c)));
+}
+
 /* RFC 8985 7.2: a probe after two round trips when the tail may be lost, if nothing else is being repaired. */
 void tcp_arm_tlp_or_rto(struct tcp_conn *c)
 {
@@ -91,7 +101,7 @@ static u64 giveup_after(const struct tcp_conn *c)
 static bool gave_up(struct tcp_conn *c)
 {
 	u64 since = load_relaxed(&c->h->giveup_start);
-	u32 soft = load_relaxed(&c->b.s->soft_err);
+	u32 soft = tcp_soft_error(c);
 
 	if (!since) {
 		store_relaxed(&c->h->giveup_start, c->t->now);
@@ -108,7 +118,7 @@ static void syn_timeout(struct tcp_conn *c)
 {
 	u32 max = phase(c) == TCPP_SYN_RECV ? TCP_SYNACK_RETRIES : MAX(c->h->syn_cnt, 1u);
 	u64 since = load_relaxed(&c->h->giveup_start);
-	u32 soft = load_relaxed(&c->b.s->soft_err);
+	u32 soft = tcp_soft_error(c);
 
 	if (c->h->user_timeout_ms && since && c->t->now - since >= c->h->user_timeout_ms * MSEC)
 		c->retransmits = max;

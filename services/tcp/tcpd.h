@@ -144,6 +144,7 @@ void op_data_ready(void *ctx, u32 sk);
 void fars_tell(struct tcpd *x);			/* what op_data_ready() noted */
 void op_write_space(void *ctx, u32 sk);
 void op_state_change(void *ctx, u32 sk);
+void op_error_report(void *ctx, u32 sk);
 void op_freed(void *ctx, u32 sk);
 
 /* sk_accept.c */

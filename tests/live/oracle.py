@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # oracle.py – socket calls on Strata say what they say on the kernel's stack: tests/shim/oracle run over both, line by line.
-# The topology is drawn in stack.py. The kernel's run is in the peer's namespace, against the same peer.
-import os
+# The topology is drawn in stack.py. The kernel's run is in a namespace of its own, on a wire to the same peer (wire.py):
+#
+#   strata-P-client  kt0 10.9.1.2 ── wire.py ── kt1 10.9.1.1  strata-P-peer
+import os, subprocess, sys
 
-from stack import PEER, STRATA, Failed, Stack, Tap, arguments
+from stack import PEER, STRATA, Failed, Stack, Tap, arguments, sh, wait_for
+
+WIRE, CLIENT, CLIENTS_PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'wire.py'), '10.9.1.2', '10.9.1.1'
 
 # Differences that DESIGN.md names or that are meant: (case, the kernel's words, Strata's words, why).
 KNOWN = [
@@ -16,8 +20,38 @@ KNOWN = [
 ]
 
 
+# What the peer refuses: whole ports, and segments of any connection that begin so (the header with timestamps has 32 bytes).
+REFUSED = '''add table ip t; add chain ip t i { type filter hook input priority 0; };
+add rule ip t i tcp dport 701 reject with icmp type host-unreachable;
+add rule ip t i tcp dport 702 reject with icmp type port-unreachable;
+add rule ip t i tcp dport 703 reject with icmp type net-unreachable;
+add rule ip t i tcp dport 704 reject with icmp type admin-prohibited;
+add rule ip t i tcp dport 705 reject with icmp type prot-unreachable;
+add rule ip t i tcp dport != 700 @th,256,32 0x21484f53 reject with icmp type host-unreachable;
+add rule ip t i tcp dport != 700 @th,256,32 0x21504f52 reject with icmp type port-unreachable'''
+
+
+def client_up(s):
+	"""The kernel's client, in the place that Strata has on the other side."""
+	ns, peer = s.ns.setdefault('client', f'strata-{os.getpid()}-client'), s.ns['peer']
+	sh('ip', 'netns', 'add', ns)
+	wire = subprocess.Popen([sys.executable, WIRE, ns, 'kt0', peer, 'kt1'], stdout=subprocess.PIPE, start_new_session=True)
+	s.procs.append(wire)
+	if wire.stdout.readline() != b'up\n':
+		raise Failed('no wire')
+	for where, dev, addr in ((ns, 'kt0', CLIENT), (peer, 'kt1', CLIENTS_PEER)):
+		sh('ip', '-n', where, 'addr', 'add', addr + '/24', 'dev', dev)
+		sh('ip', '-n', where, 'link', 'set', dev, 'up')
+	sh('ip', '-n', ns, 'link', 'set', 'lo', 'up')
+	sh('ip', '-n', ns, 'route', 'add', 'default', 'via', CLIENTS_PEER)
+	wait_for('the wire', lambda: 'LOWER_UP' in sh('ip', '-n', ns, 'link', 'show', 'kt0') and 'LOWER_UP' in sh('ip', '-n', peer, 'link', 'show', 'kt1'))
+
+
 def answers(s, where, port):
-	out = s.run(where, s.oracle, 'run', PEER, str(port), STRATA if where == 'strata' else PEER, *s.case, timeout=240)
+	if where == 'kernel':
+		out = sh('ip', 'netns', 'exec', s.ns['client'], s.oracle, 'run', CLIENTS_PEER, str(port), CLIENT, *s.case, timeout=240)
+	else:
+		out = s.run(where, s.oracle, 'run', PEER, str(port), STRATA, *s.case, timeout=240)
 	return {name: words.strip() for name, words in (line.split('\t') for line in out.splitlines() if '\t' in line)}
 
 
@@ -47,8 +81,11 @@ def main():
 		with Stack(args, driver) as s:
 			s.oracle = os.path.join(args.build, 'tests/shim/oracle/oracle')
 			s.case = [args.only] if args.only else []
+			client_up(s)
+			sh(*s.on_kernel('sysctl', '-qw', 'net.ipv4.icmp_ratelimit=0'))
+			sh(*s.on_kernel('nft', REFUSED.replace('\n', ' ')))
 			port = s.next_port()
-			s.serve('kernel', port, s.oracle, 'peer', PEER, str(port))
+			s.serve('kernel', port, s.oracle, 'peer', '0.0.0.0', str(port))
 			kernel, strata = answers(s, 'kernel', port), answers(s, 'strata', port)
 			if not kernel:
 				raise Failed('no case')

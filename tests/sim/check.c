@@ -21,12 +21,25 @@ static struct flow *flow_of(struct sim *s, u8 from, const struct tcp_hdr *h)
 	return &s->flow[i];
 }
 
-/* Both nodes have the same rings and options, so one scale is everybody's. */
-static u32 scale(const struct sim *s) { return s->conf.window_scaling ? tcp_pick_wscale(s->ring) : 0; }
-
-static u32 right_edge(const struct sim *s, const struct tcp_hdr *h)
+/* A SYN cookie may have no room for it. */
+static bool has_wscale(const struct packet *p)
 {
-	return from_be32(h->ack_seq) + ((u32)from_be16(h->window) << (h->flags & TCP_SYN ? 0 : scale(s)));
+	const u8 *o = p->data + 20, *end = p->data + (u32)(p->data[12] >> 4) * 4;
+
+	while (o + 1 < end && *o)
+		if (*o == 3)
+			return true;
+		else
+			o += *o == 1 ? 1 : MAX(o[1], 2);
+	return false;
+}
+
+/* Both nodes have the same rings, so one scale is everybody's. */
+static u32 scale(const struct sim *s, const struct flow *f) { return f->wscale[0] && f->wscale[1] ? tcp_pick_wscale(s->ring) : 0; }
+
+static u32 right_edge(const struct sim *s, const struct flow *f, const struct tcp_hdr *h)
+{
+	return from_be32(h->ack_seq) + ((u32)from_be16(h->window) << (h->flags & TCP_SYN ? 0 : scale(s, f)));
 }
 
 /* RFC 3168 6.1.4 to 6.1.6: capable are segments with payload that was never sent before, and no others. */
@@ -51,16 +64,20 @@ void check_sent(struct sim *s, u8 from, const struct packet *p)
 {
 	const struct tcp_hdr *h = (const struct tcp_hdr *)p->data;
 	struct flow *f = flow_of(s, from, h);
-	u32 len = p->len - (u32)(h->doff_res >> 4) * 4, end = from_be32(h->seq) + len + !!(h->flags & TCP_FIN), edge = right_edge(s, h);
+	u32 len = p->len - (u32)(h->doff_res >> 4) * 4, end = from_be32(h->seq) + len + !!(h->flags & TCP_FIN), edge;
 
 	check_ecn(s, from, p, f, len);
-	if (s->hostile || h->flags & TCP_RST)
+	s->was_hostile |= s->hostile;
+	if (s->was_hostile || h->flags & TCP_RST)
 		return;
+	if (h->flags & TCP_SYN)
+		f->wscale[from] = has_wscale(p);
+	edge = right_edge(s, f, h);
 	if (!(h->flags & TCP_SYN) && f->heard_any[from] && seq_after(end, f->heard[from]))
 		sim_fail(s, "node %u sends %u bytes beyond the window", from, end - f->heard[from]);
 	if (!(h->flags & TCP_ACK))
 		return;
-	if (f->said_any[from] && seq_before(edge + (1u << scale(s)) - 1, f->said[from]))
+	if (f->said_any[from] && seq_before(edge + (1u << scale(s, f)) - 1, f->said[from]))
 		sim_fail(s, "node %u takes %u bytes of the window back", from, f->said[from] - edge);
 	if (!f->said_any[from] || seq_after(edge, f->said[from]))
 		f->said[from] = edge;
@@ -71,12 +88,14 @@ void check_heard(struct sim *s, u8 to, const struct packet *p)
 {
 	const struct tcp_hdr *h = (const struct tcp_hdr *)p->data;
 	struct flow *f;
+	u32 edge;
 
 	if (p->damaged || p->type != SKB_PACKET || !(h->flags & TCP_ACK) || h->flags & TCP_RST)
 		return;
 	f = flow_of(s, !to, h);
-	if (!f->heard_any[to] || seq_after(right_edge(s, h), f->heard[to]))
-		f->heard[to] = right_edge(s, h);
+	edge = right_edge(s, f, h);
+	if (!f->heard_any[to] || seq_after(edge, f->heard[to]))
+		f->heard[to] = edge;
 	f->heard_any[to] = true;
 }
 

@@ -74,6 +74,7 @@ static void draw(struct sim *s, const struct family *f)
 				   .tw_max = 1024, .backlog_max = 4096, .timestamps = sim_below(s, 4) != 0, .sack = sim_below(s, 4) != 0,
 				   .window_scaling = sim_below(s, 4) != 0, .ttl = 64 };
 	strcpy(s->conf.congestion, (const char *[]){ "cubic", "reno", "bbr" }[sim_below(s, 3)]);
+	s->conf.syncookies = sim_below(s, 4) ? COOKIES_WHEN_FULL : COOKIES_ALWAYS;
 	s->conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(s, 3);
 }
 

@@ -67,8 +67,8 @@ struct node {
 };
 
 /* What the wire knows of a connection, [n] of node n: the right edge of the window it said, and has heard; the highest
- * sequence number it sent. */
-struct flow { be16 port; bool said_any[2], heard_any[2], sent_any[2]; u32 said[2], heard[2], high[2]; };
+ * sequence number it sent; whether its SYN had a window scale. */
+struct flow { be16 port; bool said_any[2], heard_any[2], sent_any[2], wscale[2]; u32 said[2], heard[2], high[2]; };
 
 struct sim {
 	u64 seed, rng, now, order, last_progress, packets, steps;
@@ -85,6 +85,7 @@ struct sim {
 	bool trace, restarts, checksum, mtu_changes;
 	bool steady;		/* programs never pause, and move as much as fits */
 	bool hostile;		/* somebody injects segments: errors and wrong bytes end a connection, not the run */
+	bool was_hostile;	/* windows were said and heard that nobody meant */
 	void (*hook)(struct sim *s, u8 to, const struct packet *p);	/* sees every segment put on the wire */
 	bool (*drop)(struct sim *s, u8 to, const struct packet *p);	/* a case's own losses */
 	u32 excuses;		/* how often something happened that may rightly make a connection wait for a timer */

@@ -40,6 +40,36 @@ static inline void inject(struct peer *p, u8 flags, u32 seq, u32 ack, const void
 	tcp_flush(&p->r->t);
 }
 
+/* Options of a SYN as Linux sends them; of what follows, the timestamp alone: echo 0 leaves it out. */
+static inline void put_be32(u8 *p, u32 v) { memcpy(p, &(be32){ to_be32(v).v }, 4); }
+static inline void syn_options(struct peer *p, u16 mss, bool sack, bool ts, int wscale)
+{
+	u8 *o = p->opts;
+
+	memset(o, TCPOPT_NOP, sizeof(p->opts));
+	memcpy(o, (u8[]){ TCPOPT_MSS, 4, (u8)(mss >> 8), (u8)mss }, 4);
+	if (sack)
+		memcpy(o + 4, (u8[]){ TCPOPT_SACK_PERM, 2 }, 2);
+	if (ts) {
+		memcpy(o + 6, (u8[]){ TCPOPT_TS, 10 }, 2);
+		put_be32(o + 8, 12345);
+		put_be32(o + 12, 0);
+	}
+	if (wscale >= 0)
+		memcpy(o + 17, (u8[]){ TCPOPT_WSCALE, 3, (u8)wscale }, 3);
+	p->nopts = 20;
+}
+static inline void timestamp_option(struct peer *p, u32 echo)
+{
+	p->nopts = 0;
+	if (!echo)
+		return;
+	memcpy(p->opts, (u8[]){ TCPOPT_NOP, TCPOPT_NOP, TCPOPT_TS, 10 }, 4);
+	put_be32(p->opts + 4, 12346);
+	put_be32(p->opts + 8, echo);
+	p->nopts = 12;
+}
+
 /* The newest segment sent, and forget all of them; NULL: none. */
 static inline const struct rig_pkt *sent_pkt(struct rig *r)
 {
@@ -56,6 +86,17 @@ static inline const struct tcp_hdr *sent(struct rig *r)
 	return p ? (const struct tcp_hdr *)p->data : NULL;
 }
 
+/* The bytes of an option, or NULL. */
+static inline const u8 *option(const struct rig_pkt *k, u8 kind)
+{
+	u32 hl = (u32)(k->data[12] >> 4) * 4;
+
+	for (u32 i = 20; i < hl && k->data[i]; i += k->data[i] == TCPOPT_NOP ? 1 : k->data[i + 1])
+		if (k->data[i] == kind)
+			return k->data + i;
+	return NULL;
+}
+static inline u32 get_be32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
 static inline u32 hdr_len(const struct rig_pkt *p) { return (u32)(p->data[12] >> 4) * 4; }
 static inline u8 flags_of(const struct rig_pkt *p) { return p->data[13]; }
 
@@ -75,6 +116,44 @@ static inline u32 accepted(struct rig *r)
 	tcp_offered(&r->t, (u32)sk);
 	tcp_claimed(&r->t, (u32)sk);
 	return (u32)sk;
+}
+
+/* A connection from the peer, and one to it. `ack` is then the number of our first byte. */
+static inline u32 peer_connects(struct peer *p)
+{
+	const struct tcp_hdr *h;
+	u32 sk;
+
+	listen_on_80(p->r, 8);
+	inject(p, TCP_SYN, p->seq, 0, NULL, 0);
+	h = sent(p->r);
+	REQUIRE(h && h->flags == (TCP_SYN | TCP_ACK));
+	p->seq++;
+	p->ack = from_be32(h->seq) + 1;
+	inject(p, TCP_ACK, p->seq, p->ack, NULL, 0);
+	sk = accepted(p->r);
+	sent(p->r);
+	return sk;
+}
+
+static inline u32 connects_to_peer(struct peer *p)
+{
+	const struct tcp_hdr *h;
+
+	REQUIRE_EQ(tcp_socket(&p->r->t, A, 1, 0), 0);
+	REQUIRE_EQ(tcp_connect(&p->r->t, A, to_be32(p->addr), to_be16(p->port), 1), 0);
+	h = sent(p->r);
+	REQUIRE(h && h->flags == TCP_SYN);
+	p->our_port = from_be16(h->source);
+	p->ack = from_be32(h->seq) + 1;
+	return A;
+}
+
+static inline void peer_end(struct peer *p)
+{
+	tcp_flush(&p->r->t);
+	CHECK(!p->r->t.soft->dirty);
+	rig_free(p->r);
 }
 
 #endif

@@ -127,7 +127,8 @@ static inline struct rig *rig_new(u32 addr, u64 seed)
 	r->rng = seed;
 	r->child = ARENA_ACTIVE;
 	r->conf = (struct config){ .congestion = "cubic", .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60, .tw_max = 1024,
-				   .backlog_max = 128, .timestamps = true, .sack = true, .window_scaling = true, .ttl = 64 };
+				   .backlog_max = 128, .timestamps = true, .sack = true, .window_scaling = true, .ttl = 64,
+				   .syncookies = COOKIES_WHEN_FULL };
 	r->t = (struct tcp_stack){ .ops = &rig_ops, .ctx = r, .now = 1000 * SEC, .t = rig_zero(sizeof(struct tcp_tables)),
 				   .secret = &r->secret, .counters = &r->counters, .conf = &r->conf };
 	r->t.arena[0] = (struct arena_map){ rig_zero(arena_stack_bytes(RIG_RING)), rig_zero(arena_client_bytes(RIG_RING)),

@@ -11,7 +11,8 @@
 static struct sk_stack sw;
 static struct sk_client cw;
 static u8 rx_ring[RING], tx_ring[RING];
-static struct sockbuf b = { &sw, &cw, rx_ring, tx_ring, RING, RING };
+static struct sk_errq eq;
+static struct sockbuf b = { &sw, &cw, &eq, rx_ring, tx_ring, RING, RING };
 static struct ready r;
 static int near;
 

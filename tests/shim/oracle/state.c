@@ -176,7 +176,7 @@ static void connecting(void)
 	socklen_t len = sizeof(e);
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
-	a.sin_addr.s_addr = inet_addr("10.9.0.77");	/* nobody is there */
+	a.sin_addr.s_addr = (o.peer.sin_addr.s_addr & htonl(0xffffff00)) | htonl(77);	/* nobody is there */
 	result("connect", connect(fd, (struct sockaddr *)&a, sizeof(a)));
 	flags("connecting", fd);
 	result("again", connect(fd, (struct sockaddr *)&a, sizeof(a)));
