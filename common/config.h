@@ -44,7 +44,7 @@ struct config {
 	bool forwarding;		/* no */
 	/* [tcp] */
 	char congestion[16];		/* cubic */
-	u32 rcvbuf, sndbuf;		/* bytes per socket ring, power of two: 1 MiB each */
+	u32 rcvbuf, sndbuf;		/* bytes a socket's ring grows to, powers of two */
 	u16 port_lo, port_hi;		/* 32768 60999 */
 	u32 fin_timeout_s, tw_max, backlog_max;
 	bool timestamps, sack, window_scaling;

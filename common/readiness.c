@@ -108,7 +108,7 @@ void ready_data(struct ready *r, const struct sockbuf *b)
 
 void ready_space(struct ready *r, const struct sockbuf *b)
 {
-	u32 state = load_relaxed(&b->s->state);
+	u32 state = load_relaxed(&b->s->state), limit = sockbuf_tx_limit(b);
 	u64 used;
 
 	if (!r->plugged)
@@ -120,7 +120,7 @@ void ready_space(struct ready *r, const struct sockbuf *b)
 	}
 	fence_seq_cst();	/* tx_tail before tx_head; pairs with the plug's send() after tx_head was published */
 	used = atomic_load(&b->c->tx_head) - load_relaxed(&b->s->tx_tail);
-	if (used <= b->tx_size && b->tx_size - used >= b->tx_size / 3)
+	if (used <= limit && limit - used >= limit / 3)
 		unplug(r);
 }
 

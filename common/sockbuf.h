@@ -32,6 +32,21 @@ static inline void sockbuf_open(struct sockbuf *b, const struct arena_map *m, u3
 			       m->rx_size, m->tx_size };
 }
 
+/* What of the rings is in use now (tcpd decides: services/tcp/tcp_buffer.c). */
+static inline u32 sockbuf_tx_limit(const struct sockbuf *b)
+{
+	u32 limit = load_relaxed(&b->s->tx_limit);
+
+	return limit && limit < b->tx_size ? limit : b->tx_size;
+}
+
+static inline u32 sockbuf_rx_limit(const struct sockbuf *b)
+{
+	u32 limit = load_relaxed(&b->s->rx_limit);
+
+	return limit && limit < b->rx_size ? limit : b->rx_size;
+}
+
 /* memcpy() for blocks. glibc before 2.40 uses `rep movsb` from 8 KB on, and that is slow on Zen 4 when dst is 1 to 15
  * bytes ahead of src modulo 4096: measured 3.5 GB/s, this 50; a program's large buffer and a ring are often so. */
 static inline void bytes_copy(void *to, const void *from, size_t n)

@@ -54,7 +54,9 @@ struct sk_stack {
 	_Atomic u64 attempt;			/* connect attempts decided: err/state belong to this one */
 	_Atomic u32 report;			/* note: an error of a live connection, told by the next call (IP_RECVERR) */
 	_Atomic u32 errq_head;			/* errors ever put into the slot's struct sk_errq */
-	u8 pad[16];
+	_Atomic u32 rx_limit;			/* window as large as it is now: reading a quarter of it is worth a kick */
+	_Atomic u32 tx_limit;			/* bytes that may be unacknowledged in the transmit ring; 0: all of it */
+	u8 pad[8];
 };
 static_assert(sizeof(struct sk_stack) == 128, "two lines");
 

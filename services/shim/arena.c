@@ -157,6 +157,7 @@ void sock_live(struct sock *s, u32 sk, u32 gen)
 	const struct arena_map *m = arena_find(SK_ARENA(sk));
 
 	sockbuf_open(&s->b, m, SK_SLOT(sk));
+	s->tx_trimmed = load_relaxed(&s->b.c->tx_head);
 	s->sk = sk;
 	s->gen = gen;
 	store_release(&s->life, SOCK_LIVE);

@@ -59,6 +59,8 @@ struct sock {
 	bool in_progress;	/* connect() said EINPROGRESS and has not said yet how it went */
 	bool timeouts;		/* SO_RCVTIMEO or SO_SNDTIMEO was set: accepted connections get them too */
 	be32 baddr; be16 bport;	/* bound to, as asked */
+	u64 tx_trimmed;		/* LIVE: tx_head when the ring's memory was last given back, or first seen; under the write lock */
+	s64 tx_trim_s;		/* in which second that was */
 	u32 lowat;		/* SO_RCVLOWAT, 0: not set */
 	u32 words;		/* LOCAL: SKC_* bits set before there was a word for them */
 	u32 nopts, nregs;

@@ -198,10 +198,10 @@ static void after_read(struct sock *s, int fd, u64 seen, bool emptied)
 		arena_kick(s->sk);
 }
 
-/* The window the peer sees is worth an update when reading crosses a quarter of the ring. */
+/* The window the peer sees is worth an update when reading crosses a quarter of it. */
 static bool window_opened(const struct sockbuf *b, u64 before, u64 after)
 {
-	u32 quarter = b->rx_size / 4;
+	u32 quarter = MAX(sockbuf_rx_limit(b) / 4, 1u);
 
 	return before / quarter != after / quarter;
 }

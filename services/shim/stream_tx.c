@@ -5,9 +5,13 @@
  * send buffer shows OUT for. The stack reads it away when a third is free. The plug is its own doorbell: sent after
  * tx_head is published and before the call returns, so that nobody can see OUT and a full ring for long. */
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "services/shim/stream.h"
+
+#define TRIM_BYTES (256u << 10)
 
 #ifndef STREAM_MUTANT
 #define STREAM_MUTANT 0
@@ -104,12 +108,27 @@ static void set_more(struct sock *s, int flags)
 		atomic_fetch_or(&s->b.c->opts, SKC_MORE);
 }
 
+/* The ring is empty, and has gone round since: its memory goes back, once a second at most, or each of many quiet
+ * connections would hold all of its ring for ever. tcpd does the same with the receive ring (tcp_buffer.c). */
+static void tx_trim(struct sock *s, u64 head)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	if (now.tv_sec == s->tx_trim_s)
+		return;
+	sys(SYS_madvise, s->b.tx, s->b.tx_size, MADV_REMOVE);
+	s->tx_trimmed = head;
+	s->tx_trim_s = now.tv_sec;
+}
+
 /* One attempt: as many bytes as fit. The count, 0: full, -errno. */
 static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, size_t want, int flags)
 {
 	const struct sockbuf *b = &s->b;
 	u64 sigmask, head, used;
 	size_t space = 0, n;
+	u32 limit;
 	int r;
 
 	wlock_take(s, &sigmask);
@@ -121,8 +140,11 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	set_more(s, flags);
 	head = load_relaxed(&b->c->tx_head);
 	used = head - load_acquire(&b->s->tx_tail);
-	if (load_acquire(&b->s->state) == SKS_CONNECTED && used <= b->tx_size)
-		space = b->tx_size - used;
+	limit = sockbuf_tx_limit(b);
+	if (unlikely(!used && head - s->tx_trimmed >= TRIM_BYTES))
+		tx_trim(s, head);
+	if (load_acquire(&b->s->state) == SKS_CONNECTED && used < limit)
+		space = limit - used;
 	n = MIN(space, want);
 	if (n) {
 		copy_in(b, head, v, done, n);

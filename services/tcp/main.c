@@ -50,8 +50,8 @@ static void op_syn_flood(void *ctx, u16 port, bool cookies)
 static const struct tcp_ops ops = {
 	.queue_xmit = op_queue_xmit, .alloc = op_alloc, .unalloc = op_unalloc, .loans = op_loans, .route = op_route,
 	.is_local = op_is_local, .random = op_random, .data_ready = op_data_ready, .write_space = op_write_space,
-	.state_change = op_state_change, .error_report = op_error_report, .freed = op_freed, .child = op_child, .accept_ready = op_accept_ready,
-	.syn_flood = op_syn_flood,
+	.state_change = op_state_change, .error_report = op_error_report, .trim = op_trim, .freed = op_freed, .child = op_child,
+	.accept_ready = op_accept_ready, .syn_flood = op_syn_flood,
 };
 
 static int attach(struct tcpd *x)

@@ -155,6 +155,19 @@ u16 tcp_advertise_mss(struct tcp_stack *t, const struct tcp_sock *h, be32 faddr)
 int tcp_route_conn(struct tcp_conn *c);
 u8 tcp_pick_wscale(u32 space);
 
+/* tcp_buffer.c */
+u32 tcp_rcv_limit(const struct tcp_sock *h, u32 ring);
+u16 tcp_first_window(u32 limit, u16 mss);
+void tcp_buffers_start(struct tcp_conn *c);
+void tcp_rcvbuf_set(struct tcp_conn *c, u32 space);
+void tcp_rcv_rtt_measure(struct tcp_conn *c, const struct tcp_seg *g);
+void tcp_rcv_space_adjust(struct tcp_conn *c);
+void tcp_sndbuf_set(struct tcp_conn *c, u64 want);
+void tcp_sndbuf_expand(struct tcp_conn *c);
+void tcp_trim_arm(struct tcp_conn *c);
+void tcp_trim_end(struct tcp_conn *c);
+void tcp_timer_trim(struct timer *tm, void *arg, u64 now);
+
 /* tcp_info.c */
 u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len);
 

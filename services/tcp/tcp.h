@@ -33,6 +33,7 @@ struct tcp_ops {
 	void (*write_space)(void *ctx, u32 sk);		/* tx_tail moved */
 	void (*state_change)(void *ctx, u32 sk);	/* state or err changed: connected, failed, reset, closed */
 	void (*error_report)(void *ctx, u32 sk);	/* sk_stack.report has news; the connection goes on. NULL: nobody asks */
+	void (*trim)(void *ctx, u32 sk);		/* nothing in the receive ring is wanted: its memory may go. Optional */
 	void (*freed)(void *ctx, u32 sk);		/* the connection and its slot are gone; release everything about sk */
 	/* Passive open (rx6): a slot in the listener's arenas for a new connection, or -ENOBUFS: the ACK is dropped. */
 	s64 (*child)(void *ctx, u32 listener);		/* sk or -errno */

@@ -177,6 +177,7 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 	store_relaxed(&c->h->giveup_start, 0);
 	c->retransmits = 0;
 	c->cf &= ~(u32)CF_RESTARTED;
+	tcp_sndbuf_expand(c);
 	if (c->t->ops->write_space)
 		c->t->ops->write_space(c->t->ctx, c->sk);
 	if (!has_sack(c) && c->sacked_out) {	/* duplicate ACKs stood for these */

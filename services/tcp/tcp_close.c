@@ -48,6 +48,7 @@ bool tcp_take_words(struct tcp_conn *c)
 		count_n(c->t->counters, FLOW_RX8_RECVMSG, rx_tail - was_tail);
 		store_relaxed(&c->h->valid_rx_tail, rx_tail);
 		c->cf |= CF_WINDOW;
+		tcp_rcv_space_adjust(c);
 	}
 	if (fin_snd(c))
 		return true;
@@ -206,6 +207,7 @@ void tcp_release_slot(struct tcp_conn *c)
 	tcp_bind_remove(c);
 	tcp_clear_timers(c);
 	tcp_recs_free(c);
+	tcp_trim_end(c);
 	store_release(&c->b.s->state, SKS_FREE);
 	store_relaxed(&c->h->shown, 0);
 	store_release(&c->h->phase, TCPP_FREE);

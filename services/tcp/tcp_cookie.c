@@ -83,7 +83,7 @@ bool tcp_cookie_check(struct tcp_conn *l, const struct tcp_seg *g, struct tcp_re
 	if ((opts & OPT_WSCALE) != OPT_WSCALE) {
 		r->negotiated |= TCPN_WS;
 		r->snd_wscale = (u8)(opts & OPT_WSCALE);
-		r->rcv_wscale = tcp_pick_wscale(t->arena[SK_ARENA(l->sk)].rx_size);
+		r->rcv_wscale = tcp_pick_wscale(tcp_rcv_limit(l->h, t->arena[SK_ARENA(l->sk)].rx_size));
 	}
 	return true;
 }

@@ -170,6 +170,7 @@ static void advance(struct tcp_conn *c, u64 end)
 	}
 	c->bytes_in += end - rcv_nxt(c);
 	store_release(&c->b.s->rx_head, end);
+	tcp_trim_arm(c);
 	if (c->ooo_count)
 		tcp_ooo_recount(c);
 	c->t->ops->data_ready(c->t->ctx, c->sk);
@@ -221,6 +222,7 @@ bool tcp_data_fast(struct tcp_conn *c, struct tcp_seg *g)
 	tcp_paws_update(c, g);
 	tcp_ack(c, g);
 	advance(c, off + g->len);
+	tcp_rcv_rtt_measure(c, g);
 	ack_in_order(c);
 	tcp_after_ack(c);
 	return true;
@@ -255,6 +257,7 @@ static void queue_in_order(struct tcp_conn *c, struct tcp_seg *g, u64 off, u64 e
 		return;
 	tcp_ecn_received(c, g);
 	advance(c, end);
+	tcp_rcv_rtt_measure(c, g);
 	if (filled)		/* RFC 5681 4.2: a segment that fills a hole is acknowledged at once */
 		c->cf |= CF_ACK_NOW;
 	ack_in_order(c);

@@ -32,14 +32,15 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_last_data_sent = c->last_send ? (u32)((now - c->last_send) / MSEC) : 0;
 		i.tcpi_last_data_recv = i.tcpi_last_ack_recv = (u32)((now - c->last_recv) / MSEC);
 		i.tcpi_pmtu = h->pmtu_mss ? h->pmtu_mss + 40u : c->mtu;
-		i.tcpi_rcv_ssthresh = c->b.rx_size;
+		i.tcpi_rcv_ssthresh = c->rcv_space;
 		i.tcpi_rtt = c->srtt8_us >> 3;
 		i.tcpi_rttvar = c->mdev4_us >> 2;
 		i.tcpi_snd_ssthresh = c->ssthresh;
 		i.tcpi_snd_cwnd = c->cwnd;
 		i.tcpi_advmss = c->mtu > 40 ? c->mtu - 40 : 0;
 		i.tcpi_reordering = 3;
-		i.tcpi_rcv_space = c->b.rx_size;
+		i.tcpi_rcv_space = MAX(c->rcvq_space, TCP_INIT_CWND * c->rcv_mss);
+		i.tcpi_rcv_rtt = c->rcv_rtt_us;
 		i.tcpi_total_retrans = c->total_retrans;
 		i.tcpi_max_pacing_rate = h->max_pacing_rate;
 		i.tcpi_pacing_rate = c->srtt8_us || c->paced ? tcp_pacing_rate(c) : UINT64_MAX;

@@ -24,6 +24,11 @@ static struct tcp_conn *listener_of(struct tcp_stack *t, const struct tcp_req *r
 	return conn_of(t, r->listener);
 }
 
+static u16 first_window(struct tcp_stack *t, const struct tcp_conn *l, const struct tcp_req *r)
+{
+	return tcp_first_window(tcp_rcv_limit(l->h, t->arena[SK_ARENA(l->sk)].rx_size), tcp_advertise_mss(t, l->h, r->tuple.faddr));
+}
+
 static int send_synack(struct tcp_stack *t, struct tcp_req *r)
 {
 	struct tcp_conn *l = listener_of(t, r);
@@ -37,7 +42,7 @@ static int send_synack(struct tcp_stack *t, struct tcp_req *r)
 				.ttl = h->ttl, .sk = NONE, .mark = h->mark };
 	if (r->negotiated & TCPN_ECN)
 		raw.flags |= TCP_ECE;
-	raw.wnd = (u16)MIN(t->arena[SK_ARENA(l->sk)].rx_size, 65535u);
+	raw.wnd = first_window(t, l, r);
 	raw.optlen = (u8)tcp_syn_options(raw.opts, tcp_advertise_mss(t, h, r->tuple.faddr), r->negotiated, r->rcv_wscale,
 					 tcp_ts(t, r->ts_offset), r->ts_recent);
 	return tcp_send_raw(t, &raw);
@@ -135,7 +140,7 @@ static void req_fill(struct tcp_conn *l, const struct tcp_seg *g, struct tcp_req
 	r->negotiated = (g->has_ts && t->conf->timestamps ? TCPN_TS : 0) | (g->has_sack_perm && t->conf->sack ? TCPN_SACK : 0) |
 			(g->has_wscale && t->conf->window_scaling ? TCPN_WS : 0) | (tcp_ecn_asked(t, g) ? TCPN_ECN : 0);
 	r->snd_wscale = r->negotiated & TCPN_WS ? g->wscale : 0;
-	r->rcv_wscale = r->negotiated & TCPN_WS ? tcp_pick_wscale(t->arena[SK_ARENA(l->sk)].rx_size) : 0;
+	r->rcv_wscale = r->negotiated & TCPN_WS ? tcp_pick_wscale(tcp_rcv_limit(l->h, t->arena[SK_ARENA(l->sk)].rx_size)) : 0;
 	r->ts_recent = g->tsval;
 	r->ts_offset = tcp_ts_offset(t, &g->tuple);
 	r->snd_wnd = g->wnd;
@@ -240,7 +245,7 @@ static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, stru
 	tcp_conn_base(c);
 	h->snd_wl1 = h->rx_base;
 	h->snd_wl2 = h->tx_base;
-	store_relaxed(&h->rcv_adv, h->rx_base + MIN(c->b.rx_size, 65535u));
+	store_relaxed(&h->rcv_adv, h->rx_base + first_window(t, l, r));
 	c->b.s->laddr = h->tuple.laddr;
 	c->b.s->faddr = h->tuple.faddr;
 	c->b.s->lport = h->tuple.lport;
@@ -333,7 +338,7 @@ bool tcp_cookie_ack(struct tcp_conn *l, struct tcp_seg *g)
 void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 {
 	struct tcp_conn *l = listener_of(t, r);
-	u32 wnd = l ? MIN(t->arena[SK_ARENA(l->sk)].rx_size, 65535u) : 0;
+	u32 wnd = l ? first_window(t, l, r) : 0;
 	bool paws = r->negotiated & TCPN_TS && g->has_ts && (s32)(r->ts_recent - g->tsval) > 0;
 
 	if (!l || !(l->cf & CF_OPEN)) {

@@ -131,10 +131,19 @@ static void restart_after_idle(struct tcp_conn *c)
 	c->last_send = c->t->now;
 }
 
+/* Small queues below us: what is sent in a millisecond at the rate that the last round trips had. RTT stays honest, buffers
+ * are shared fairly, and a fast device never waits for us. */
+static u32 loans_limit(const struct tcp_conn *c)
+{
+	u64 ms = c->srtt8_us ? tcp_pacing_rate(c) / 1000 / TCP_GSO_MAX : 0;
+
+	return (u32)MIN(TCP_LOANS_MIN + ms, (u64)TCP_LOANS_MAX);
+}
+
 bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 {
 	bool sent = false, limited = false, fin;
-	u32 loans, limit = TCP_LOANS;
+	u32 loans, limit = loans_limit(c);
 
 	if (c->cf & CF_WAIT || !before(snd_nxt(c), snd_end(c)))
 		return false;
@@ -148,7 +157,7 @@ bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 			limited = true;
 			break;
 		}
-		if (loans >= limit && !push_one) {	/* small queues below us: RTT stays honest, buffers are shared fairly */
+		if (loans >= limit && !push_one && (loans = c->t->ops->loans(c->t->ctx, c->sk)) >= limit) {
 			tcp_wait_for_room(c);
 			break;
 		}

@@ -27,7 +27,10 @@
 #define TCP_DEFAULT_MSS 536u
 #define TCP_RECS 65536u			/* pieces in flight, all connections together */
 #define TCP_QUICKACKS 16u
-#define TCP_LOANS 6u			/* transmit buffers a connection may have below it at once */
+#define TCP_LOANS_MIN 4u		/* transmit buffers a connection may have below it at once: these, and ... */
+#define TCP_LOANS_MAX 24u		/* ... up to so many where they are sent within a millisecond */
+#define TCP_MIN_RCVBUF 2304u
+#define TCP_MIN_SNDBUF 4608u
 #define TCP_GSO_MAX 65000u
 #define TCP_CHALLENGES 1000u		/* challenge ACKs a second, all connections (RFC 5961 7) */
 #define TCP_EHASH 65536u
@@ -89,7 +92,7 @@ struct tcp_conn {
 	struct tcp_conn *dirty_next, *wait_next;
 	u32 ehash_next, lhash_next, bhash_next, bhash_prev;
 	struct timer rtx, ack, keep;	/* RTO, TLP, RACK or persist; delayed ACK; keep-alive, FIN_WAIT_2, linger */
-	struct timer pace;
+	struct timer pace, trim;	/* trim: an idle ring gives its memory back */
 	/* send */
 	struct tcp_rec *head, *tail;	/* in flight, in order */
 	u64 write_seq;			/* end of what the application wrote, validated */
@@ -121,6 +124,10 @@ struct tcp_conn {
 	u64 last_heard;			/* any segment: keep-alive counts from here */
 	u32 rcv_mss, quick, ooo_count, challenge_time;
 	u8 pingpong, nooo_hi;
+	u32 rcv_space, rcvq_space;	/* the window now; bytes read in the best round trip so far (tcp_buffer.c) */
+	u32 rcv_rtt_us, rcv_rtt_ref;
+	u64 rcv_rtt_time, rcvq_seq, rcvq_time;
+	u64 trimmed, trim_seq;
 	be32 saddr;
 	u32 mtu;
 	bool gso, csum;

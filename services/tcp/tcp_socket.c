@@ -20,6 +20,7 @@ bool tcp_conn_open(struct tcp_stack *t, u32 sk)
 	c->rtx.fn = tcp_timer_rtx;
 	c->ack.fn = tcp_timer_ack;
 	c->keep.fn = tcp_timer_keep;
+	c->trim.fn = tcp_timer_trim;
 	c->pace.fn = tcp_timer_pace;
 	return true;
 }
@@ -58,6 +59,8 @@ static void block_defaults(struct tcp_stack *t, struct tcp_sock *h, u32 gen, u32
 	h->cong = (u8)(cong < 0 ? 0 : cong);
 	h->mtu_disc = 1;
 	h->rcvlowat = 1;
+	h->rcvbuf = 131072;
+	h->sndbuf = 16384;
 	h->max_pacing_rate = UINT64_MAX;
 }
 
@@ -84,8 +87,6 @@ int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 		return -EBUSY;
 	}
 	block_defaults(t, c->h, gen, uid);
-	c->h->rcvbuf = c->b.rx_size;
-	c->h->sndbuf = c->b.tx_size;
 	note_used(t->t, sk);
 	store_relaxed(&c->b.s->err, 0);
 	tcp_note(&c->b.s->soft_err, 0);
@@ -178,6 +179,7 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->pingpong = 0;
 	c->cf &= CF_OPEN | CF_HASHED | CF_BOUND | CF_LISTENING | CF_DIRTY | CF_WAIT;
 	c->last_recv = c->last_heard = c->t->now;
+	tcp_buffers_start(c);
 	(void)tcp_route_conn(c);	/* no route now: each transmission asks again */
 	tcp_cwnd_init(c);
 }
@@ -229,7 +231,7 @@ int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
 	h->ts_offset = tcp_ts_offset(t, &h->tuple);
 	h->negotiated = (t->conf->timestamps ? TCPN_TS : 0) | (t->conf->sack ? TCPN_SACK : 0) | (t->conf->window_scaling ? TCPN_WS : 0) |
 			(t->conf->ecn == ECN_ASK ? TCPN_ECN : 0);
-	h->rcv_wscale = t->conf->window_scaling ? tcp_pick_wscale(c->b.rx_size) : 0;
+	h->rcv_wscale = t->conf->window_scaling ? tcp_pick_wscale(tcp_rcv_limit(h, c->b.rx_size)) : 0;
 	h->snd_wscale = 0;
 	h->mss_peer = TCP_DEFAULT_MSS;
 	h->pmtu_mss = 0;

@@ -126,8 +126,16 @@ static int set_socket(struct tcp_conn *c, int name, const void *val, u32 len)
 		flag(c, TSO_KEEPALIVE, v);
 		tcp_arm_keepalive(c);
 		return 0;
-	case SO_RCVBUF: case SO_RCVBUFFORCE: h->rcvbuf = (u32)MIN(MAX(v, 1152), 1 << 29) * 2; return 0;
-	case SO_SNDBUF: case SO_SNDBUFFORCE: h->sndbuf = (u32)MIN(MAX(v, 2304), 1 << 29) * 2; return 0;
+	case SO_RCVBUF: case SO_RCVBUFFORCE:
+		h->rcvbuf = MAX((u32)MIN(MAX(v, 0), 1 << 29) * 2, TCP_MIN_RCVBUF);
+		flag(c, TSO_RCVBUF, 1);
+		tcp_rcvbuf_set(c, 0);
+		return 0;
+	case SO_SNDBUF: case SO_SNDBUFFORCE:
+		h->sndbuf = MAX((u32)MIN(MAX(v, 0), 1 << 29) * 2, TCP_MIN_SNDBUF);
+		flag(c, TSO_SNDBUF, 1);
+		tcp_sndbuf_set(c, 0);
+		return 0;
 	case SO_RCVLOWAT: h->rcvlowat = v < 0 ? INT32_MAX : (u32)MAX(v, 1); return 0;
 	case SO_PRIORITY: h->priority = (u32)v; return 0;
 	case SO_MARK: h->mark = (u32)v; return 0;
@@ -310,8 +318,8 @@ static int get_socket(struct tcp_conn *c, int name, void *val, u32 *len)
 	case SO_DONTROUTE: return put_int(val, len, !!(h->so & TSO_DONTROUTE));
 	case SO_OOBINLINE: return put_int(val, len, !!(h->so & TSO_OOBINLINE));
 	case SO_TIMESTAMP: return put_int(val, len, !!(h->so & TSO_TIMESTAMP));
-	case SO_RCVBUF: return put_int(val, len, (int)h->rcvbuf);
-	case SO_SNDBUF: return put_int(val, len, (int)h->sndbuf);
+	case SO_RCVBUF: return put_int(val, len, (int)(h->so & TSO_RCVBUF ? h->rcvbuf : MAX(h->rcvbuf, 2 * c->rcv_space)));
+	case SO_SNDBUF: return put_int(val, len, (int)(h->so & TSO_SNDBUF ? h->sndbuf : MAX(h->sndbuf, load_relaxed(&c->b.s->tx_limit))));
 	case SO_RCVLOWAT: return put_int(val, len, (int)h->rcvlowat);
 	case SO_SNDLOWAT: return put_int(val, len, 1);
 	case SO_PRIORITY: return put_int(val, len, (int)h->priority);

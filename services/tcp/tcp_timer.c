@@ -3,6 +3,7 @@
  *   rtx    SYN retransmission | RTO | tail loss probe | RACK reordering | zero-window probe (persist)
  *   ack    delayed ACK, 40 ms
  *   keep   keep-alive probe | FIN_WAIT_2 of an orphan
+ *   trim   memory of an idle ring (tcp_buffer.c)
  *   pace   the next quantum of a paced connection (tcp_pacing.c)
  * TIME_WAIT and handshakes have their own (tcp_timewait.c, tcp_minisocks.c). All are soft: a successor arms them from
  * the deadlines in the hard blocks. */
@@ -25,6 +26,7 @@ void tcp_clear_timers(struct tcp_conn *c)
 	timer_cancel(WHEEL(c), &c->ack);
 	timer_cancel(WHEEL(c), &c->keep);
 	timer_cancel(WHEEL(c), &c->pace);
+	timer_cancel(WHEEL(c), &c->trim);
 }
 
 void tcp_rearm_rto(struct tcp_conn *c)

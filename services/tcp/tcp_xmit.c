@@ -10,7 +10,7 @@ u8 tcp_pick_wscale(u32 space)
 {
 	u8 s = 0;
 
-	while (s < 14 && space >> s > 65535)
+	while (s < 14 && (space - 1) >> s > 65535)	/* a power of two is offered but for its last bytes, as Linux has it */
 		s++;
 	return s;
 }
@@ -25,7 +25,9 @@ static u32 window_now(const struct tcp_conn *c)
 /* The window to offer from rcv_nxt on; RFC 9293 3.8.6.2.2: the edge moves by a segment or half the buffer, or not. */
 u32 tcp_new_window(const struct tcp_conn *c)
 {
-	u32 now = window_now(c), space = (u32)rcv_free(c), step = MIN(c->b.rx_size / 2, c->rcv_mss);
+	u64 unread = rcv_unread(c);
+	u32 now = window_now(c), space = c->rcv_space > unread ? c->rcv_space - (u32)unread : 0;
+	u32 step = MIN(c->rcv_space / 2, c->rcv_mss);
 	u32 unit = 1u << c->h->rcv_wscale;
 
 	if (c->h->window_clamp)
@@ -318,18 +320,17 @@ int tcp_send_syn(struct tcp_conn *c)
 {
 	struct tcp_sock *h = c->h;
 	bool answer = phase(c) == TCPP_SYN_RECV;
-	u32 win = MIN((u32)rcv_free(c), 65535u);
+	u16 mss = tcp_advertise_mss(c->t, h, h->tuple.faddr);
 	u32 recent = (u32)(load_relaxed(&h->ts_recent) >> 32);
-	struct tcp_raw r = { .tuple = h->tuple, .seq = h->iss, .ack = answer ? h->irs + 1 : 0, .wnd = (u16)win,
+	struct tcp_raw r = { .tuple = h->tuple, .seq = h->iss, .ack = answer ? h->irs + 1 : 0,
+			     .wnd = tcp_first_window(tcp_rcv_limit(h, c->b.rx_size), mss),
 			     .flags = (answer ? TCP_SYN | TCP_ACK : TCP_SYN) | tcp_ecn_syn(c), .tos = h->tos, .ttl = h->ttl, .sk = c->sk,
 			     .mark = h->mark };
 	int e;
 
-	if (h->window_clamp)
-		r.wnd = (u16)MIN(win, h->window_clamp);
 	if (after(rcv_nxt(c) + r.wnd, load_relaxed(&h->rcv_adv)))
 		store_release(&h->rcv_adv, rcv_nxt(c) + r.wnd);
-	r.optlen = (u8)tcp_syn_options(r.opts, tcp_advertise_mss(c->t, h, h->tuple.faddr), h->negotiated, h->rcv_wscale,
+	r.optlen = (u8)tcp_syn_options(r.opts, mss, h->negotiated, h->rcv_wscale,
 				       tcp_ts(c->t, h->ts_offset), recent);
 	e = tcp_send_raw(c->t, &r);
 	if (!e && !c->retrans_stamp)

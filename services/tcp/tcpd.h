@@ -120,6 +120,7 @@ void arena_look(struct tcpd *x, u32 id);	/* unmap it if sockd gave it up */
 void arenas_scan(struct tcpd *x);
 u32 kicks_poll(struct tcpd *x);
 bool kicks_pending(struct tcpd *x);
+void op_trim(void *ctx, u32 sk);
 s64 op_child(void *ctx, u32 listener);
 bool arena_slot_back(struct tcpd *x, u32 sk);	/* sockd wants to know: the application is gone */
 static inline struct sockbuf view(struct tcpd *x, u32 sk)

@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifndef RIG_RING
 #define RIG_RING 65536u
 #define RIG_OUT 512u
+#endif
 
 struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, gso_type; };
 struct rig {
@@ -20,7 +22,7 @@ struct rig {
 	struct secret_shm secret;
 	struct config conf;
 	struct rig_pkt out[RIG_OUT];
-	u32 nout, outstanding, freed, child, changed;
+	u32 nout, outstanding, freed, child, changed, trimmed;
 	u64 rng;
 	u32 addr;
 	bool full;
@@ -100,6 +102,7 @@ static void rig_random(void *ctx, void *buf, size_t n)
 }
 static void rig_nothing(void *ctx, u32 sk) {}
 static void rig_change(void *ctx, u32 sk) { ((struct rig *)ctx)->changed++; }
+static void rig_trim(void *ctx, u32 sk) { ((struct rig *)ctx)->trimmed++; }
 static void rig_freed(void *ctx, u32 sk) { ((struct rig *)ctx)->freed++; }
 static s64 rig_child(void *ctx, u32 l) { return SK(0, ((struct rig *)ctx)->child++); }
 static void rig_accept(void *ctx, u32 l, u32 sk) {}
@@ -107,7 +110,7 @@ static void rig_accept(void *ctx, u32 l, u32 sk) {}
 static const struct tcp_ops rig_ops = {
 	.queue_xmit = rig_xmit, .alloc = rig_alloc, .unalloc = rig_unalloc, .loans = rig_loans, .route = rig_route,
 	.is_local = rig_local, .random = rig_random, .data_ready = rig_nothing, .write_space = rig_nothing,
-	.state_change = rig_change, .freed = rig_freed, .child = rig_child, .accept_ready = rig_accept,
+	.state_change = rig_change, .trim = rig_trim, .freed = rig_freed, .child = rig_child, .accept_ready = rig_accept,
 };
 
 static inline void *rig_zero(size_t n)
@@ -194,9 +197,10 @@ static inline void rig_advance(struct rig *r, u64 ns)
 static inline u32 rig_write(struct rig *r, u32 sk, const void *p, u32 n)
 {
 	struct sockbuf *b = &rig_conn(r, sk)->b;
-	u64 head = load_relaxed(&b->c->tx_head), space = b->tx_size - (head - load_relaxed(&b->s->tx_tail));
+	u64 head = load_relaxed(&b->c->tx_head), used = head - load_relaxed(&b->s->tx_tail);
+	u64 limit = sockbuf_tx_limit(b);
 
-	n = (u32)MIN((u64)n, space);
+	n = (u32)MIN((u64)n, used < limit ? limit - used : 0);
 	bytes_in(b->tx, b->tx_size, head, p, n);
 	store_release(&b->c->tx_head, head + n);
 	tcp_kick(&r->t, sk);

@@ -78,8 +78,8 @@ static void defaults(void)
 	CHECK_EQ(conf.ecn, ECN_ANSWER);
 	CHECK(conf.timestamps && conf.sack && conf.window_scaling);
 	CHECK_STR(conf.congestion, "cubic");
-	CHECK_EQ(conf.rcvbuf, 1 << 20);
-	CHECK_EQ(conf.sndbuf, 1 << 20);
+	CHECK_EQ(conf.rcvbuf, 8 << 20);
+	CHECK_EQ(conf.sndbuf, 4 << 20);
 	CHECK_EQ(conf.port_lo, 32768);
 	CHECK_EQ(conf.port_hi, 60999);
 	CHECK_EQ(conf.fin_timeout_s, 60);
