@@ -208,7 +208,8 @@ class LwipSide(KernelSide):
 class StrataSide(Side):
 	def __init__(self, name, args, driver):
 		super().__init__(name, args.build)
-		self.driver, self.stack = driver, Stack(args, driver, config=f'[tcp]\ncongestion = {CONGESTION}\n', name='bench')
+		self.driver, self.stack = driver, Stack(args, driver, config=f'[tcp]\ncongestion = {CONGESTION}\n', name='bench',
+			sessions=True)
 
 	def __enter__(self):
 		try:

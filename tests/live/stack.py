@@ -100,13 +100,13 @@ class Tap:
 class Stack:
 	"""with Stack(args, 'tap') as s: s.strata('curl', ...); s.kernel('nginx', ...)"""
 
-	def __init__(self, args, driver, config='', name='live', start=True):
+	def __init__(self, args, driver, config='', name='live', start=True, sessions=False):
 		self.build, self.driver, self.instance, self.extra = args.build, driver, name, config
 		self.dir = tempfile.mkdtemp(prefix='strata-live-')
 		os.chmod(self.dir, 0o755)
 		self.ns = {n: f'strata-{os.getpid()}-{n}' for n in ('app', 'peer', 'link')}
 		self.dev, self.procs, self.port, self.supervisor = 'st0', [], 5000, None
-		self.autostart = start
+		self.autostart, self.sessions = start, sessions
 		self.verbose = args.v
 
 	# -- set up and tear down --
@@ -169,7 +169,7 @@ class Stack:
 		rundir = os.path.join(self.dir, self.instance)
 		os.makedirs(rundir, exist_ok=True)
 		conf = self.write_config()
-		self.supervisor = Supervisor(self.dir)
+		self.supervisor = Supervisor(self.dir, self.sessions)
 		env = dict(os.environ, STRATA_RUNDIR=self.dir)
 		for layer in ['keepd', 'linkd', 'ipd', 'tcpd', 'sockd']:
 			sockets = {'keepd': {'keep.sock': rundir + '/keep.sock'}, 'sockd': {'sock': rundir + '/sock'}}.get(layer, {})

@@ -24,8 +24,10 @@ class Unit:
 class Supervisor:
 	"""start(), kill(), stop() from any thread; one thread waits for deaths and notifications."""
 
-	def __init__(self, rundir):
-		self.rundir, self.units, self.lock = rundir, {}, threading.RLock()
+	def __init__(self, rundir, sessions=False):
+		"""sessions: each daemon in one of its own, as systemd has it: the kernel then schedules it as a group (autogroup). Without,
+		the daemons end with the process group of a test that is killed."""
+		self.rundir, self.units, self.lock, self.sessions = rundir, {}, threading.RLock(), sessions
 		self.poll = select.poll()
 		self.by_fd = {}
 		self.wake_r, self.wake_w = os.pipe2(os.O_CLOEXEC)
@@ -74,7 +76,7 @@ class Supervisor:
 		actions += [(os.POSIX_SPAWN_DUP2, fd, 3 + i) for i, fd in enumerate(moved)]
 		script = 'export LISTEN_PID=$$; exec "$@"' if passed else 'exec "$@"'
 		unit.pid = os.posix_spawn('/bin/sh', ['sh', '-c', script, unit.name, *unit.cmd], env, file_actions=actions,
-			setsigdef=[signal.SIGPIPE, signal.SIGINT])
+			setsid=self.sessions, setsigdef=[signal.SIGPIPE, signal.SIGINT])
 		for fd in moved:
 			os.close(fd)
 		unit.restarts += 1
