@@ -181,9 +181,10 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 	if (c->t->ops->write_space)
 		c->t->ops->write_space(c->t->ctx, c->sk);
 	if (!has_sack(c) && c->sacked_out) {	/* duplicate ACKs stood for these */
-		u32 n = a->newly_acked ? a->newly_acked - 1 : 0;
+		u32 n = MIN(c->sacked_out, a->newly_acked ? a->newly_acked - 1 : 0);
 
-		c->sacked_out -= MIN(c->sacked_out, n);
+		c->sacked_out -= n;
+		a->newly_acked -= n;	/* PRR and the window have counted the duplicates when they came */
 		if (c->ca_state < CA_RECOVERY)
 			c->sacked_out = 0;
 		c->sacked_out = MIN(c->sacked_out, c->packets_out ? c->packets_out - 1 : 0);
@@ -201,7 +202,7 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 	if (after(ack, snd_nxt(c)))
 		return -1;
 	if (before(ack, una)) {
-		if (before(ack, una - MAX(c->max_wnd, 65535u)))
+		if (before(ack, una - c->max_wnd))
 			return -1;
 		if (g->nsack && c->head) {
 			tcp_sacktag(c, g, &a);

@@ -19,6 +19,7 @@ struct cubic {			/* in conn->cong[]: 64 bytes */
 	u8 samples, css_rounds, found, pad;
 	u32 est_cnt;
 	u32 css_cnt;
+	u64 unused;		/* ns; not 0: since then the window has not been used up, and not grown */
 };
 static_assert(sizeof(struct cubic) <= sizeof(((struct tcp_conn *)0)->cong), "room");
 
@@ -57,6 +58,7 @@ static u32 cubic_ssthresh(struct tcp_conn *c)
 static void begin_epoch(struct tcp_conn *c, struct cubic *q)
 {
 	q->epoch = c->t->now;
+	q->unused = 0;
 	q->w_est = c->cwnd * 1024;
 	if (c->cwnd >= q->w_max) {
 		q->k_ms = 0;
@@ -87,6 +89,10 @@ static void congestion_avoidance(struct tcp_conn *c, u32 acked)
 
 	if (!q->epoch)
 		begin_epoch(c, q);
+	if (q->unused) {	/* RFC 9438 4.2: such time is not counted, or the window would jump after it */
+		q->epoch += c->t->now - q->unused;
+		q->unused = 0;
+	}
 	want = target(c, q);
 	/* RFC 9438 4.3: what Reno with alpha = 3 (1 - beta) / (1 + beta) would have */
 	q->w_est += (u32)((u64)acked * 542 / MAX(c->cwnd, 1u));
@@ -130,6 +136,8 @@ static void cubic_pkts_acked(struct tcp_conn *c, u32 acked, u32 rtt_us)
 	struct cubic *q = cubic(c);
 	u32 thresh;
 
+	if (!c->cong_limited && !q->unused)
+		q->unused = c->t->now;
 	if (c->cwnd >= c->ssthresh || !rtt_us)
 		return;
 	if (!before(snd_una(c), q->round_end))

@@ -267,6 +267,7 @@ static void child_ready(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req 
 	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << c->h->snd_wscale);
 	tcp_conn_start(c);
 	c->max_wnd = MAX(load_relaxed(&c->h->snd_wnd), r->snd_wnd);
+	c->retransmits = r->acked ? 0 : r->retries;	/* those after its ACK waited for data or room */
 	tcp_established(c);		/* publishes: from here on it survives */
 	if (rtt)
 		tcp_rtt_estimator(c, rtt);
@@ -339,7 +340,8 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 {
 	struct tcp_conn *l = listener_of(t, r);
 	u32 wnd = l ? first_window(t, l, r) : 0;
-	bool paws = r->negotiated & TCPN_TS && g->has_ts && (s32)(r->ts_recent - g->tsval) > 0;
+	/* RFC 7323 5.2: a RST is not judged by its timestamp */
+	bool paws = r->negotiated & TCPN_TS && g->has_ts && !(g->flags & TCP_RST) && (s32)(r->ts_recent - g->tsval) > 0;
 
 	if (!l || !(l->cf & CF_OPEN)) {
 		if (!l)

@@ -203,7 +203,8 @@ int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
 		return -EISCONN;
 	if (!port.v)
 		return -ECONNREFUSED;
-	if (!addr.v)
+	/* RFC 9293 MUST-46; a network's own broadcast address IP knows, and refuses the SYN */
+	if (!addr.v || from_be32(addr) >> 28 == 14 || from_be32(addr) == 0xffffffffu)
 		return -ENETUNREACH;
 	h->tuple.faddr = addr;
 	h->tuple.fport = port;

@@ -38,25 +38,29 @@ const char *tcp_state_name(u32 state)
 	return state < ARRAY_SIZE(names) && names[state] ? names[state] : "?";
 }
 
+/* RFC 7323 5.5: nothing was heard for 24 days, the peer's clock may have wrapped. */
+static bool paws_outdated(const struct tcp_conn *c, u64 recent)
+{
+	return !recent || (u32)(c->t->now / SEC) - (u32)recent > 24u * 86400u;
+}
+
 /* RFC 7323 4.3: remember the timestamp of a segment that covers the last ACK sent. */
 void tcp_paws_update(struct tcp_conn *c, const struct tcp_seg *g)
 {
-	u32 recent = (u32)(load_relaxed(&c->h->ts_recent) >> 32);
+	u64 recent = load_relaxed(&c->h->ts_recent);
 
 	if (!g->has_ts || !has_ts(c) || after(rcv_off(c, g->seq), c->last_ack))
 		return;
-	if ((s32)(g->tsval - recent) >= 0 || !load_relaxed(&c->h->ts_recent))
+	if ((s32)(g->tsval - (u32)(recent >> 32)) >= 0 || paws_outdated(c, recent))
 		store_relaxed(&c->h->ts_recent, (u64)g->tsval << 32 | (u32)(c->t->now / SEC));
 }
 
-/* RFC 7323 5.3: an old duplicate, unless the connection was idle for 24 days. */
+/* RFC 7323 5.3: an old duplicate. */
 static bool paws_reject(const struct tcp_conn *c, const struct tcp_seg *g)
 {
 	u64 w = load_relaxed(&c->h->ts_recent);
 
-	if (!has_ts(c) || !g->has_ts || !w || (s32)((u32)(w >> 32) - g->tsval) <= 0)
-		return false;
-	if ((u32)(c->t->now / SEC) - (u32)w > 24u * 86400u)
+	if (!has_ts(c) || !g->has_ts || (s32)((u32)(w >> 32) - g->tsval) <= 0 || paws_outdated(c, w))
 		return false;
 	/* A pure ACK overtaken by a later one carries nothing that could be old. */
 	return g->len || g->flags & (TCP_SYN | TCP_FIN) || g->seq != rcv_wire(c, rcv_nxt(c)) ||
@@ -144,10 +148,12 @@ void tcp_established(struct tcp_conn *c)
 
 	timer_cancel(&c->t->soft->wheel, &c->rtx);
 	store_relaxed(&h->giveup_start, 0);
-	c->retransmits = c->backoff = 0;
 	tcp_route_conn(c);
 	tcp_current_mss(c);
 	tcp_cwnd_init(c);
+	if (c->retransmits > 1)		/* RFC 5681 3.1, RFC 6928 2: more than one lost SYN means congestion */
+		c->cwnd = 1;
+	c->retransmits = c->backoff = 0;
 	if (!c->srtt8_us)
 		c->rto = TCP_TIMEOUT_INIT;
 	c->rcv_mss = MIN(MAX(c->mss / 2, TCP_DEFAULT_MSS), MAX(c->mss, 1u));

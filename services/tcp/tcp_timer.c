@@ -99,6 +99,15 @@ static u64 giveup_after(const struct tcp_conn *c)
 	return is_orphan(c) ? TCP_ORPHAN_GIVEUP : TCP_GIVEUP;
 }
 
+/* RFC 9293 SHLD-17: the window was shrunk over what is in flight, and the peer goes on saying so. As with probes of a zero
+ * window it is kept while it answers (Linux: heard within twice the longest RTO, or the user's time). */
+static bool window_shrunk_over(const struct tcp_conn *c)
+{
+	u64 lately = c->h->user_timeout_ms ? c->h->user_timeout_ms * MSEC : 2 * TCP_RTO_MAX;
+
+	return !load_relaxed(&c->h->snd_wnd) && !is_orphan(c) && c->t->now - c->last_heard < lately;
+}
+
 /* RFC 9293 3.8.3 R2: tcp_retries2 worth of time without an answer. The ICMP error, if there was one, says why. */
 static bool gave_up(struct tcp_conn *c)
 {
@@ -111,6 +120,10 @@ static bool gave_up(struct tcp_conn *c)
 	}
 	if (c->t->now - since < giveup_after(c))
 		return false;
+	if (window_shrunk_over(c)) {
+		store_relaxed(&c->h->giveup_start, c->t->now);
+		return false;
+	}
 	tcp_send_active_reset(c);
 	tcp_done(c, soft ? (int)soft : ETIMEDOUT);
 	return true;

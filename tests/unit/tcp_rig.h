@@ -15,7 +15,7 @@
 #define RIG_OUT 512u
 #endif
 
-struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, gso_type; };
+struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, ttl, gso_type; };
 struct rig {
 	struct tcp_stack t;
 	struct counters counters;
@@ -24,7 +24,8 @@ struct rig {
 	struct rig_pkt out[RIG_OUT];
 	u32 nout, outstanding, freed, child, changed, trimmed;
 	u64 rng;
-	u32 addr;
+	u32 addr, mtu;
+	u32 routes;		/* times the route was asked for */
 	bool full;
 	u8 rx_tos;		/* of what is delivered from now on */
 };
@@ -81,6 +82,7 @@ static int rig_xmit(void *ctx, struct sk_buff *skb)
 		p->daddr = from_be32(cb->daddr);
 		p->tos = cb->tos;
 		p->gso_type = skb->gso_type;
+		p->ttl = cb->ttl;
 		h->check = csum_fold(csum_partial(p->data, p->len, csum_pseudo(cb->saddr, cb->daddr, 6, p->len)));
 		r->nout++;
 		done += n;
@@ -91,7 +93,10 @@ static int rig_xmit(void *ctx, struct sk_buff *skb)
 static u32 rig_loans(void *ctx, u32 sk) { return 0; }
 static int rig_route(void *ctx, be32 d, be32 h, struct tcp_route *ret)
 {
-	*ret = (struct tcp_route){ .saddr = to_be32(((struct rig *)ctx)->addr), .mtu = 1500, .gso = true, .csum = true };
+	struct rig *r = ctx;
+
+	r->routes++;
+	*ret = (struct tcp_route){ .saddr = to_be32(r->addr), .mtu = r->mtu, .gso = true, .csum = true };
 	return 0;
 }
 static bool rig_local(void *ctx, be32 a) { return from_be32(a) == ((struct rig *)ctx)->addr; }
@@ -127,6 +132,7 @@ static inline struct rig *rig_new(u32 addr, u64 seed)
 	struct arena_client *c;
 
 	r->addr = addr;
+	r->mtu = 1500;
 	r->rng = seed;
 	r->child = ARENA_ACTIVE;
 	r->conf = (struct config){ .congestion = "cubic", .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60, .tw_max = 1024,
