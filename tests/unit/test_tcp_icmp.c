@@ -107,6 +107,32 @@ static void connected_only_in_the_window_and_soft(void)
 	peer_end(&p);
 }
 
+/* RFC 9293 MUST-55, MUST-56: whatever it says, in every state it may find. */
+static void hints_do_not_abort(void)
+{
+	static const u8 hints[][2] = { { 3, 0 }, { 3, 1 }, { 3, 5 }, { 11, 0 }, { 11, 1 }, { 12, 0 }, { 4, 0 } };
+
+	for (u32 closing = 0; closing < 2; closing++)
+		for (u32 i = 0; i < ARRAY_SIZE(hints); i++) {
+			struct rig *r = rig_new(US, 7);
+			struct peer p = peer_of(r);
+			u32 sk = peer_connects(&p), cwnd = rig_conn(r, sk)->cwnd;
+
+			rig_write(r, sk, "data", 4);
+			if (closing)
+				tcp_shutdown(&r->t, sk, 1);
+			tcp_flush(&r->t);
+			for (u32 n = 0; n < 50; n++)
+				icmp(&p, hints[i][0], hints[i][1], 0, p.ack);
+			CHECK_EQ(tcp_state(rig_conn(r, sk)), closing ? TCPS_FIN_WAIT1 : TCPS_ESTABLISHED);
+			CHECK_EQ(error_of(&p, sk), 0);
+			CHECK_EQ(rig_conn(r, sk)->cwnd, cwnd);
+			inject(&p, TCP_ACK, p.seq, p.ack + 4 + closing, NULL, 0);
+			CHECK_EQ(tcp_state(rig_conn(r, sk)), closing ? TCPS_FIN_WAIT2 : TCPS_ESTABLISHED);
+			peer_end(&p);
+		}
+}
+
 static void giving_up_says_why(void)
 {
 	struct rig *r = rig_new(US, 7);
@@ -182,5 +208,5 @@ static void a_handshake_is_forgotten(void)
 }
 
 UNIT_MAIN(UNIT(connect_fails_with_the_errno_of_the_code), UNIT(connect_ignores_the_rest), UNIT(the_queue_is_bounded_and_survives),
-	  UNIT(connected_only_in_the_window_and_soft), UNIT(giving_up_says_why), UNIT(recverr_is_told_at_once),
+	  UNIT(connected_only_in_the_window_and_soft), UNIT(hints_do_not_abort), UNIT(giving_up_says_why), UNIT(recverr_is_told_at_once),
 	  UNIT(unreachable_takes_back_a_doubling), UNIT(a_handshake_is_forgotten))
