@@ -3,19 +3,45 @@
 
 #define READ_TRIES 10000u	/* a writer holds the lock for less than a microsecond; then it is dead */
 
-static const struct ip_route *best_route(const struct ip_shm *ip, be32 daddr)
+/* Has the gateway failed to answer (services/ip/neigh.c)? Neighbours are not under the tables' lock: who looks while one changes
+ * gets one of two ways that both exist. */
+static bool gateway_dead(const struct ip_shm *ip, const struct ip_route *r)
+{
+	for (u32 i = 0; r->gateway.v && i < IP_NEIGHS; i++)
+		if (be32_eq(ip->neigh[i].addr, r->gateway) && ip->neigh[i].dev == r->dev)
+			return ip->neigh[i].state == NUD_FAILED;
+	return false;
+}
+
+static const struct ip_route *best_route(const struct ip_shm *ip, be32 daddr, bool alive, bool *ret_choice)
 {
 	const struct ip_route *best = NULL;
 
+	*ret_choice = false;
 	for (u32 i = 0; i < IP_ROUTES; i++) {
 		const struct ip_route *r = &ip->route[i];
 
-		if (!r->used || r->dev >= LINK_DEVS || !ip_in_net(daddr, r->dst, r->prefix))
+		if (!r->used || r->dev >= LINK_DEVS || !ip_in_net(daddr, r->dst, r->prefix) || (best && r->prefix < best->prefix) ||
+		    (alive && gateway_dead(ip, r)))
 			continue;
-		if (!best || r->prefix > best->prefix || (r->prefix == best->prefix && r->metric < best->metric))
+		*ret_choice = best && r->prefix == best->prefix;
+		if (!*ret_choice || r->metric < best->metric)
 			best = r;
 	}
 	return best;
+}
+
+/* RFC 1122 3.3.1.5: where several gateways serve a network, one that is dead is passed over. A longer prefix is not given up for a
+ * shorter one. */
+static const struct ip_route *usable_route(const struct ip_shm *ip, be32 daddr)
+{
+	bool choice;
+	const struct ip_route *best = best_route(ip, daddr, false, &choice), *other;
+
+	if (!choice || !gateway_dead(ip, best))
+		return best;
+	other = best_route(ip, daddr, true, &choice);
+	return other && other->prefix == best->prefix ? other : best;
 }
 
 /* The address of `dev` that shares a network with the next hop, else the device's first. */
@@ -63,7 +89,7 @@ int route_find(const struct ip_shm *ip, const struct link_shm *link, be32 daddr,
 	/* RFC 1122 3.2.1.3: neither this network, loopback nor class E is a destination on the wire */
 	if (ip_is_zeronet(daddr) || ip_is_loopback(daddr) || ip_is_classe(daddr))
 		return -ENETUNREACH;
-	r = best_route(ip, daddr);
+	r = usable_route(ip, daddr);
 	if (!r)
 		return -ENETUNREACH;
 	ret->dev = r->dev;

@@ -5,7 +5,8 @@
  *   STALE       believed until used                 -> DELAY at the next packet
  *   DELAY       used unconfirmed, 5 s of grace      -> PROBE
  *   PROBE       asked (unicast)                     -> REACHABLE on an answer, FAILED after 3 requests
- *   FAILED      held packets came back EHOSTUNREACH -> INCOMPLETE at the next packet
+ *   FAILED      held packets came back EHOSTUNREACH -> INCOMPLETE at the next packet; a gateway that others stand in for gets
+ *               none, and is asked once in 30 s whether it is back
  *   PERMANENT   configured; nothing on the wire changes it
  *
  * The table is in the region and survives a restart (crash rule 9); link headers, queues and timers are private.
@@ -17,6 +18,7 @@
 #define RETRANS (1 * NSEC_PER_SEC)
 #define UCAST_PROBES 3u
 #define MCAST_PROBES 3u
+#define REVIVAL (30 * NSEC_PER_SEC)
 
 static u16 *bucket(struct ip_stack *st, be32 addr, u8 dev)
 {
@@ -69,10 +71,20 @@ static u64 reachable_time(struct ip_stack *st)
 	return REACHABLE_BASE / 2 + (u64)r % REACHABLE_BASE;
 }
 
+static bool is_gateway(const struct ip_stack *st, const struct ip_neigh *n)
+{
+	for (u32 i = 0; i < IP_ROUTES; i++)
+		if (st->shm->route[i].used && st->shm->route[i].dev == n->dev && be32_eq(st->shm->route[i].gateway, n->addr))
+			return true;
+	return false;
+}
+
 void neigh_set_state(struct ip_stack *st, struct neighbour *nb, enum nud_state state)
 {
 	struct ip_neigh *n = nb->n;
 
+	if (state == NUD_FAILED || n->state == NUD_FAILED)
+		st->route_gen++;	/* iproute.c passes over gateways that have failed */
 	n->state = (u8)state;
 	nb->output = state == NUD_REACHABLE || state == NUD_PERMANENT ? neigh_connected_output : neigh_resolve_output;
 	switch (state) {
@@ -83,6 +95,10 @@ void neigh_set_state(struct ip_stack *st, struct neighbour *nb, enum nud_state s
 	case NUD_DELAY:
 		set_deadline(st, nb, st->now + DELAY_PROBE);
 		break;
+	case NUD_FAILED:
+		set_deadline(st, nb, is_gateway(st, n) ? st->now + REVIVAL : 0);
+		neigh_fail(st, nb);
+		break;
 	case NUD_INCOMPLETE:
 	case NUD_PROBE:
 		n->probes = 1;
@@ -92,8 +108,6 @@ void neigh_set_state(struct ip_stack *st, struct neighbour *nb, enum nud_state s
 	default:
 		set_deadline(st, nb, 0);
 	}
-	if (state == NUD_FAILED)
-		neigh_fail(st, nb);
 }
 
 static void neigh_timer(struct timer *t, void *arg, u64 now)
@@ -119,6 +133,10 @@ static void neigh_timer(struct timer *t, void *arg, u64 now)
 		set_deadline(st, nb, now + RETRANS);
 		arp_solicit(st, nb, n->state == NUD_INCOMPLETE);
 		break;
+	case NUD_FAILED:
+		set_deadline(st, nb, is_gateway(st, n) ? now + REVIVAL : 0);
+		arp_solicit(st, nb, true);
+		break;
 	default:
 		break;
 	}
@@ -138,6 +156,8 @@ void neigh_update(struct ip_stack *st, struct neighbour *nb, const u8 *mac, enum
 		return;
 	if (valid && same && state == NUD_STALE)
 		return;		/* nothing new; a confirmed entry is not made doubtful by hearsay */
+	if (n->state == NUD_FAILED)
+		st->route_gen++;	/* a gateway is back */
 	if (!same) {
 		n->state = NUD_INCOMPLETE;	/* a death while the address is half written: ask again */
 		ip_crash_point("neighbour half written");
@@ -240,7 +260,7 @@ static void resume(struct ip_stack *st, struct neighbour *nb)
 
 	nb->output = n->state == NUD_REACHABLE || n->state == NUD_PERMANENT ? neigh_connected_output : neigh_resolve_output;
 	fill_hh(st, nb);
-	if (n->state == NUD_REACHABLE || n->state == NUD_DELAY || n->state == NUD_PROBE)
+	if (n->state == NUD_REACHABLE || n->state == NUD_DELAY || n->state == NUD_PROBE || (n->state == NUD_FAILED && n->deadline))
 		timer_arm(&st->wheel, &nb->timer, n->deadline);
 	if (n->state == NUD_INCOMPLETE) {
 		if (nb->qlen)
