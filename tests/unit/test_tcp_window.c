@@ -218,12 +218,14 @@ static void receiver_avoids_silly_windows(void)
 		say_data(p, MIN(tcp_new_window(conn(p)), 1460u));
 	rig_advance(p->r, SEC);
 	forget(p);
-	while (freed < 1460) {		/* the edge stays until there is room for a segment */
+	freed = conn(p)->rcv_space - (u32)rcv_unread(conn(p));	/* less than a segment */
+	CHECK(freed < 1460);
+	while (!unseen(p) && freed < 5000) {	/* the edge stays until there is room for a segment */
 		CHECK_EQ(tcp_new_window(conn(p)), 0);
-		CHECK_EQ(unseen(p), 0);
 		freed += rig_read(p->r, p->sk, b, 20);
 		tcp_flush(&p->r->t);
 	}
+	CHECK(freed >= 1460);
 	REQUIRE(last(p));
 	CHECK(p->got.wnd >= 1460);
 	peer_end(p);
