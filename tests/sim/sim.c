@@ -75,6 +75,8 @@ static void draw(struct sim *s, const struct family *f)
 				   .window_scaling = sim_below(s, 4) != 0, .ttl = 64 };
 	strcpy(s->conf.congestion, (const char *[]){ "cubic", "reno", "bbr" }[sim_below(s, 3)]);
 	s->conf.syncookies = sim_below(s, 4) ? COOKIES_WHEN_FULL : COOKIES_ALWAYS;
+	if (f->loss > 0.2)	/* a cookie is good for a minute or two: an ACK that is lost for longer finds nobody */
+		s->conf.syncookies = COOKIES_WHEN_FULL;
 	s->conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(s, 3);
 }
 
