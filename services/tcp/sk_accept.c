@@ -14,7 +14,7 @@
 
 /* ---- pairs made ahead ---- */
 
-static int pair_make(struct spare *p)
+static int pair_make(const struct tcpd *x, struct spare *p)
 {
 	int sv[2], least = 0;
 	socklen_t len = sizeof(p->cookie);
@@ -32,7 +32,11 @@ static int pair_make(struct spare *p)
 	}
 	p->far = sv[0];
 	p->near = sv[1];
-	return 0;
+	if (sv[1] < x->fd_max)
+		return 0;
+	close(sv[0]);
+	close(sv[1]);
+	return -EMFILE;
 }
 
 static int spares_refill(struct tcpd *x)
@@ -41,7 +45,7 @@ static int spares_refill(struct tcpd *x)
 	int fd[SPARES], r = 0;
 	u32 n = 0;
 
-	while (n < SPARES && !(r = pair_make(&x->spare[n]))) {
+	while (n < SPARES && !(r = pair_make(x, &x->spare[n]))) {
 		m.far[n] = (struct lot_far){ .sk = LOT_SPARE, .cookie = x->spare[n].cookie };
 		fd[n] = x->spare[n].far;
 		n++;

@@ -6,6 +6,7 @@
 #include "tcpd.h"
 #include "common/log.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -238,6 +239,11 @@ void fars_event(void *arg, u32 unused)
 
 int fars_open(struct tcpd *x)
 {
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return -errno;
+	x->fd_max = (int)MIN(files.rlim_cur, 1u << 30) - FD_RESERVE;
 	x->epfd = epoll_create1(EPOLL_CLOEXEC);
 	return x->epfd < 0 ? -errno : 0;
 }

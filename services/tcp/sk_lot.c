@@ -87,14 +87,24 @@ static int adopt_accepted(struct tcpd *x, const struct stash *s)
 	return far_adopt(x, (u32)sk, x->d.tcp->t.sk[sk].gen, FAR_ACCEPTED, s->fd, s->far.cookie, s->lot);
 }
 
+/* The socket it belonged to is gone. */
+static bool is_dead(const struct tcpd *x, const struct lot_far *f)
+{
+	return f->sk < SK_MAX && (load_relaxed(&x->d.tcp->ans[f->sk].freed_gen) == f->gen ||
+				  load_relaxed(&x->d.sock->ctl[f->sk].gen) != f->gen);
+}
+
 static int adopt_active(struct tcpd *x, const struct stash *s)
 {
 	u32 sk = s->far.sk, gen = s->far.gen;
 	struct tcp_sock *c = &x->d.tcp->t.sk[sk];
 
-	if (x->far[sk].kind || load_relaxed(&x->d.tcp->ans[sk].freed_gen) == gen ||
-	    load_relaxed(&x->d.sock->ctl[sk].gen) != gen || !x->t.arena[SK_ARENA(sk)].used)
+	if (x->far[sk].kind || is_dead(x, &s->far) || !x->t.arena[SK_ARENA(sk)].used)
 		return -ESTALE;
+	if (s->fd >= x->fd_max && x->d.loop.passes) {	/* a successor could not take all of them; what we took over stays */
+		x->far[sk] = (struct far){ .gen = gen, .starved = true };
+		return -ESTALE;
+	}
 	if (load_relaxed(&c->phase) == TCPP_FREE || c->gen != gen) {
 		int r = tcp_socket(&x->t, sk, gen, x->d.sock->ctl[sk].uid);
 
@@ -176,7 +186,10 @@ static void take_message(struct tcpd *x, u16 lot, const struct lot_seen *m)
 		return;
 	}
 	for (u32 i = 0; i < m->nfds; i++) {
-		if (stash_put(x, &m->msg.far[i], m->fd[i], lot)) {
+		if (is_dead(x, &m->msg.far[i])) {
+			x->lots.lot[lot].dead++;
+			close(m->fd[i]);	/* at once: a walk may hold no more than what lives */
+		} else if (stash_put(x, &m->msg.far[i], m->fd[i], lot)) {
 			log_err("out of memory: a socket is lost");
 			close(m->fd[i]);
 		}

@@ -115,7 +115,7 @@ static bool mbox_look(struct tcpd *x, u32 sk)
 	if (knows(x, sk, q.want_gen)) {
 		ans->result = carry_out(x, sk, &q, seq, ans);
 	} else {
-		ans->result = -EBADF;
+		ans->result = x->far[sk].starved && x->far[sk].gen == q.want_gen ? -ENOBUFS : -EBADF;
 		ans->len = 0;
 		if (SK_SLOT(sk) < ARENA_ACTIVE && q.want_gen == load_relaxed(&ctl->gen))
 			store_release(&ans->freed_gen, q.want_gen);	/* never parked, or gone: sockd may have the slot */

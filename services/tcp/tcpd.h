@@ -20,7 +20,7 @@
 #include <sys/epoll.h>
 
 #define SPARES 32u
-#define NO_LOT 0xffffu
+#define FD_RESERVE 512		/* of RLIMIT_NOFILE: arenas, pairs made ahead, and what a successor holds while it walks the lots */
 
 enum far_kind { FAR_NONE, FAR_ACTIVE, FAR_ACCEPTED };
 
@@ -31,6 +31,7 @@ struct far {			/* soft: found again in the lots */
 	int near;		/* of a pair: accepted, not offered yet: the application's end; else -1 */
 	u16 lot;		/* where r.far is parked */
 	bool news;		/* in tcpd.news */
+	bool starved;		/* FAR_NONE: parked, but we had no descriptor left for it */
 	bool offered;		/* in somebody's receive queue, not claimed yet as far as we know */
 	u64 cookie;
 };
@@ -78,6 +79,7 @@ struct tcpd {
 	struct lots lots;
 	u32 lot_hot;					/* where the last new message lay */
 	int epfd;
+	int fd_max;					/* no new socket's descriptor from here on: see FD_RESERVE */
 	struct spare spare[SPARES];
 	u32 nspare;
 	struct stash *stash;
