@@ -84,6 +84,7 @@
 	X(TCP_CLIENT_NONSENSE, "tcp", "connections cut because a client's words made no sense") \
 	X(TCP_TOKENS, "tcp", "readiness tokens sent")                                         \
 	X(TCP_PLUGS, "tcp", "plugs taken out")                                                \
+	X(TCP_PLAIN, "tcp", "sockets given to programs without the shim")                     \
 	X(SOCK_CLIENTS, "sock", "clients that said hello")                                    \
 	X(SOCK_REFUSED, "sock", "calls refused by policy or quota")                           \
 	X(SOCK_BAD_MESSAGES, "sock", "clients cut off for malformed messages")                \

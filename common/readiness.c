@@ -30,6 +30,8 @@ static void token(struct ready *r, const struct sockbuf *b, bool force)
 
 	if (arm == load_relaxed(&b->s->tok) && !force)
 		return;
+	if (load_relaxed(&b->s->plain) & (PLAIN_QUIET | PLAIN_RX))
+		return;	/* nobody must read it as data; when a QUIET ends, ready_kick() comes */
 	if (READINESS_MUTANT == 1 && load_relaxed(&b->s->sent) != atomic_load(&b->c->eaten))
 		return;
 	if (READINESS_MUTANT == 2)
@@ -94,6 +96,8 @@ static void tell_fin(struct ready *r, const struct sockbuf *b)
 {
 	u64 fin = load_relaxed(&b->s->fin);
 
+	if (load_relaxed(&b->s->plain) & PLAIN_QUIET)
+		return;		/* nothing could be sent after it */
 	if (fin && load_relaxed(&b->s->rx_head) + 1 >= fin)
 		shut(r, READY_SHUT_WR);
 }
@@ -212,7 +216,9 @@ void ready_attach(struct ready *r, const struct sockbuf *b, int far)
 	int n = 0;
 
 	*r = (struct ready){ .far = far };
-	r->plugged = !ioctl(far, SIOCINQ, &n) && n > 0;
+	if (load_relaxed(&b->s->plain) & PLAIN_RX)
+		return;		/* no tokens, no plugs: services/tcp/sk_plain.c */
+	r->plugged = !(load_relaxed(&b->s->plain) & PLAIN_TX) && !ioctl(far, SIOCINQ, &n) && n > 0;
 	fence_seq_cst();
 	if (READINESS_MUTANT != 2)
 		assume_armed(b);	/* a predecessor may have died anywhere: what tok says proves nothing */

@@ -45,7 +45,7 @@ struct sk_stack {
 	_Atomic u32 err;			/* terminal error (positive errno), write-once per attempt */
 	_Atomic u32 state;			/* enum sk_state */
 	_Atomic u32 gen;			/* of the slot: changes with each socket that lives here */
-	_Atomic u32 soft_err;			/* note: an ICMP error that ends nothing; told by SO_ERROR alone, or when we give up */
+	_Atomic u32 plain;			/* PLAIN_*: holders without the shim; gen is stored before this is cleared */
 	be32 laddr, faddr;			/* written before state says CONNECTED/LISTEN */
 	be16 lport, fport;
 	u32 mss;
@@ -56,7 +56,8 @@ struct sk_stack {
 	_Atomic u32 errq_head;			/* errors ever put into the slot's struct sk_errq */
 	_Atomic u32 rx_limit;			/* window as large as it is now: reading a quarter of it is worth a kick */
 	_Atomic u32 tx_limit;			/* bytes that may be unacknowledged in the transmit ring; 0: all of it */
-	u8 pad[8];
+	_Atomic u32 soft_err;			/* note: an ICMP error that ends nothing; told by SO_ERROR alone, or when we give up */
+	u8 pad[20];
 };
 static_assert(sizeof(struct sk_stack) == 128, "two lines");
 
@@ -81,10 +82,19 @@ struct sk_client {
 	_Atomic u64 fin_at;			/* tx offset of shutdown(SHUT_WR) + 1; 0: none; write-once per connection */
 	_Atomic u32 report_taken, soft_taken;	/* the notes that were told */
 	_Atomic u32 errq_tail;			/* errors read from the queue, by compare-and-swap */
-	u8 pad[36];
+	_Atomic u32 plain;			/* a request about sk_stack.plain: number << 8 | PLAIN_ASK or PLAIN_DRAINED */
+	u8 pad[32];
 };
 static_assert(sizeof(struct sk_client) == 128, "two lines");
 enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
+
+/* Holders without the shim (services/tcp/sk_plain.c). Never taken back: TX, from then on bytes come through the pair;
+ * RX, from then on bytes go through the pair and there are no tokens. QUIET: there are no tokens just now, because a
+ * holder asked (ASK), who drains those that are there and says so (DRAINED). The number of the request last taken up
+ * stands beside the flags, in both words. */
+enum { PLAIN_TX = 1, PLAIN_RX = 2, PLAIN_QUIET = 4 };
+enum { PLAIN_ASK = 1, PLAIN_DRAINED = 2 };
+#define PLAIN_NUMBER(word) ((word) >> 8)
 enum { SKC_NODELAY = 1, SKC_CORK = 2, SKC_QUICKACK = 4, SKC_MORE = 8, SKC_V6 = 16 /* AF_INET6 socket: for the client alone */ };
 
 struct arena_hdr {
@@ -113,7 +123,8 @@ struct sk_error {
 };
 struct sk_errq { _Alignas(CACHELINE) struct sk_error e[SK_ERRQ]; };
 
-/* Stack half: arena_hdr, words, then nslots receive rings of rx_size at ARENA_STACK_RINGS. */
+/* Stack half: arena_hdr, words, then nslots receive rings of rx_size at ARENA_STACK_RINGS, then nslots rings of tx_size
+ * for what holders without the shim send. Nothing but tcpd maps those. */
 struct arena_stack {
 	struct arena_hdr hdr;		/* written by sockd before anyone else maps it; from then on `cold` by tcpd */
 	struct sk_stack sk[ARENA_SLOTS];
@@ -133,6 +144,7 @@ static_assert(sizeof(struct arena_client) % PAGE == 0 && sizeof(struct arena_sta
 #define ARENA_STACK_RINGS sizeof(struct arena_stack)
 #define ARENA_CLIENT_RINGS sizeof(struct arena_client)
 static inline size_t arena_stack_bytes(u32 rx) { return ARENA_STACK_RINGS + (size_t)ARENA_SLOTS * rx; }
+static inline size_t arena_stack_all(u32 rx, u32 tx) { return arena_stack_bytes(rx) + (size_t)ARENA_SLOTS * tx; }
 static inline size_t arena_client_bytes(u32 tx) { return ARENA_CLIENT_RINGS + (size_t)ARENA_SLOTS * tx; }
 static inline u8 *arena_rx(struct arena_stack *a, u32 slot, u32 rx_size)
 {
@@ -141,6 +153,11 @@ static inline u8 *arena_rx(struct arena_stack *a, u32 slot, u32 rx_size)
 static inline u8 *arena_tx(struct arena_client *a, u32 slot, u32 tx_size)
 {
 	return (u8 *)a + ARENA_CLIENT_RINGS + (size_t)slot * tx_size;
+}
+
+static inline u8 *arena_plain(struct arena_stack *a, u32 slot, u32 rx_size, u32 tx_size)
+{
+	return (u8 *)a + arena_stack_bytes(rx_size) + (size_t)slot * tx_size;
 }
 
 /* REGION_PUB: one page, tcpd's, read by every client. */
@@ -154,6 +171,10 @@ struct pub_shm {
 #define PLUG_BYTES 512u
 struct plug { u64 magic; u64 nonce; };
 #define PLUG_MAGIC 0x5354524154410bafull
+
+/* A holder gives a new pair for the old one, whose far end goes along as SCM_RIGHTS: PLUG_BYTES beginning with this. */
+struct swap { struct plug plug; u64 cookie; };	/* SO_COOKIE of the new near end */
+#define SWAP_MAGIC 0x5354524154410bb0ull
 
 /* What tcpd sends on a listener's descriptor for each connection, with SCM_RIGHTS { connection }. */
 struct accept_offer {

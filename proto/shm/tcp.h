@@ -5,6 +5,7 @@
 
 #include "proto/shm/region.h"
 #include "proto/shm/ip.h"
+#include "proto/shm/plain.h"
 #include "proto/shm/sock.h"
 #include "proto/shm/tcb.h"
 
@@ -30,8 +31,10 @@ struct tcp_shm {
 	u32 tcp_sock_slots[SOCK_HINTS];
 	_Atomic u64 words[TCP_NBUF];
 	struct sk_ans ans[SK_MAX];
-	_Atomic u64 near_cookie[SK_MAX];	/* slots from ARENA_ACTIVE: SO_COOKIE of the application's end; 0: no pair yet */
+	_Atomic u64 near_cookie[SK_MAX];	/* slots from ARENA_ACTIVE: SO_COOKIE of the application's end; 0: no pair yet. Below:
+						 * of the end that took the place of the first one (sk_plain.c); 0: none did */
 	struct tcp_tables t;	/* proto/shm/tcb.h */
+	struct tcp_plain plain[SK_MAX];
 	_Alignas(PAGE) struct sk_buff tcp_ip_slots[TX_RING];
 	struct skb_done tcp_link_done_slots[LINK_DONE_RING];
 	struct skb_done tcp_ip_done_slots[IP_DONE_RING];

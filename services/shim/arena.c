@@ -122,6 +122,8 @@ int arena_adopt(u32 id, int stackfd, int clientfd, int bell)
 	return r == -EEXIST ? 0 : r;
 }
 
+bool arena_any(void) { return load_relaxed(&nmapped) != 0; }
+
 const struct arena_map *arena_find(u32 id)
 {
 	return id < ARENA_MAX && load_acquire(&arenas[id].ready) ? &arenas[id].map : NULL;

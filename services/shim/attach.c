@@ -84,17 +84,14 @@ void attach_received(const int *fds, int n)
 
 struct dirent64_ { u64 ino; s64 off; u16 reclen; u8 type; char name[]; };
 
-/* Every descriptor, from /proc/self/fd: the lowest may be anywhere after a long-lived parent. */
-void attach_scan(void)
+/* From /proc/self/fd: the lowest may be anywhere after a long-lived parent. No /proc: none. */
+void fd_each(void (*fn)(int fd, void *arg), void *arg)
 {
 	long dir = sys(SYS_openat, AT_FDCWD, "/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), n;
 	_Alignas(8) char buf[4096];
-	u64 cookies[SCAN_MAX];
-	int fds[SCAN_MAX];
-	u32 found = 0;
 
 	if (dir < 0)
-		return;		/* no /proc: what was inherited stays what it looks like */
+		return;
 	while ((n = sys(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n; at += ((struct dirent64_ *)(buf + at))->reclen) {
 			const char *p = ((struct dirent64_ *)(buf + at))->name;
@@ -104,15 +101,32 @@ void attach_scan(void)
 				continue;
 			for (; *p; p++)
 				fd = fd * 10 + (*p - '0');
-			cookies[found] = fd == dir ? 0 : fd_cookie(fd);
-			fds[found] = fd;
-			found += cookies[found] != 0;
-			if (found == SCAN_MAX) {
-				attach_some(fds, cookies, found);
-				found = 0;
-			}
+			if (fd != dir)
+				fn(fd, arg);
 		}
 	}
 	sys_close((int)dir);
-	attach_some(fds, cookies, found);
+}
+
+struct found { u64 cookies[SCAN_MAX]; int fds[SCAN_MAX]; u32 n; };
+
+static void look_at(int fd, void *arg)
+{
+	struct found *f = arg;
+
+	f->cookies[f->n] = fd_cookie(fd);
+	f->fds[f->n] = fd;
+	f->n += f->cookies[f->n] != 0;
+	if (f->n == SCAN_MAX) {
+		attach_some(f->fds, f->cookies, f->n);
+		f->n = 0;
+	}
+}
+
+void attach_scan(void)
+{
+	struct found f = { .n = 0 };
+
+	fd_each(look_at, &f);
+	attach_some(f.fds, f.cookies, f.n);
 }

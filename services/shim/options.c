@@ -301,6 +301,8 @@ int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg)
 
 	if ((req == FIONREAD || req == SIOCOUTQ || req == SIOCATMARK) && bad_pointer(arg))
 		return -EFAULT;
+	if (live && stream_plain(s, req == FIONREAD ? PLAIN_RX : PLAIN_TX) && (req == FIONREAD || req == SIOCOUTQ))
+		return -ENOTTY;		/* the pair's own */
 	switch (req) {
 	case FIONREAD:
 		if (live && load_acquire(&s->b.s->state) == SKS_LISTEN)

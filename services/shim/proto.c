@@ -53,7 +53,8 @@ ssize_t sock_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 		return r;
 	if (flags & MSG_OOB)
 		return -EOPNOTSUPP;	/* urgent data is not sent */
-	return ops_of(s, fd)->sendmsg(s, fd, v, n, flags);
+	ssize_t done = ops_of(s, fd)->sendmsg(s, fd, v, n, flags);
+	return done == STREAM_PLAIN ? plain_sendmsg(s, fd, v, n, flags) : done;
 }
 
 ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
@@ -69,5 +70,6 @@ ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 	}
 	if (flags & MSG_OOB)
 		return -EINVAL;		/* urgent data is read in line */
-	return ops_of(s, fd)->recvmsg(s, fd, v, n, flags);
+	ssize_t done = ops_of(s, fd)->recvmsg(s, fd, v, n, flags);
+	return done == STREAM_PLAIN ? plain_recvmsg(s, fd, v, n, flags) : done;
 }

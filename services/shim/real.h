@@ -3,6 +3,7 @@
 #define STRATA_SHIM_REAL_H
 
 #include <poll.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
@@ -36,6 +37,14 @@
 	F(int, epoll_pwait, (int, struct epoll_event *, int, int, const sigset_t *)) \
 	F(int, epoll_pwait2, (int, struct epoll_event *, int, const struct timespec *, const sigset_t *)) \
 	F(int, epoll_ctl, (int, int, int, struct epoll_event *)) \
+	F(int, execve, (const char *, char *const *, char *const *)) \
+	F(int, execvpe, (const char *, char *const *, char *const *)) \
+	F(int, fexecve, (int, char *const *, char *const *)) \
+	F(int, posix_spawn, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
+			     char *const *, char *const *)) \
+	F(int, posix_spawnp, (pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *, \
+			      char *const *, char *const *)) \
+	F(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *, int, int)) \
 	F(long, syscall, (long, ...))
 
 #define REAL_MEMBER(ret, name, params) ret (*name) params;

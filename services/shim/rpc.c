@@ -66,13 +66,26 @@ void rpc_forked(void)
 	lock_drop(&rpc_lock);
 }
 
+/* False: the names do not fit. */
+static bool socket_path(struct sockaddr_un *a, const char *dir, const char *name)
+{
+	int n = snprintf(a->sun_path, sizeof(a->sun_path), "%s/%s/sock", dir ? dir : "/run/strata", name ? name : "default");
+
+	return n >= 0 && n < (int)sizeof(a->sun_path);
+}
+
 void rpc_init(void)
 {
-	const char *dir = secure_getenv("STRATA_RUNDIR"), *name = secure_getenv("STRATA_INSTANCE");
-	int n = snprintf(sockd.sun_path, sizeof(sockd.sun_path), "%s/%s/sock", dir ? dir : "/run/strata",
-			 name ? name : "default");
+	bool fits = socket_path(&sockd, secure_getenv("STRATA_RUNDIR"), secure_getenv("STRATA_INSTANCE"));
 
-	sockd.sun_family = n < 0 || n >= (int)sizeof(sockd.sun_path) ? AF_UNSPEC : AF_UNIX;
+	sockd.sun_family = fits ? AF_UNIX : AF_UNSPEC;
+}
+
+bool rpc_same_instance(const char *dir, const char *name)
+{
+	struct sockaddr_un a;
+
+	return socket_path(&a, dir, name) && !strcmp(a.sun_path, sockd.sun_path);
 }
 
 static int dial(void)

@@ -9,6 +9,8 @@
  *   errqueue.c recvmsg with MSG_ERRQUEUE
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS
+ *   plain.c    sockets that holders without the shim have, too
+ *   hand.c     becoming so before an exec
  *   kernel.c   what Strata does not carry: in-place replacement by a kernel socket
  *   epoll.c    registrations by what their events carry; events that mean nothing
  *   table.c    descriptor -> struct sock
@@ -51,6 +53,7 @@ struct sock {
 	_Atomic u32 life;
 	_Atomic u32 lock;	/* of the fields below while LOCAL */
 	struct sockbuf b;	/* LIVE */
+	u64 cookie;		/* SO_COOKIE of the descriptor; 0: not known */
 	u64 id;			/* unlike that of any other sock of this process, ever */
 	u32 sk, gen;
 	int far;		/* LOCAL: the stack's end, parked high; -1 */
@@ -78,6 +81,7 @@ void table_drop(int fd);
 void table_dup(int from, int to);		/* after a dup: `to` is what `from` is */
 void table_drop_range(u32 lo, u32 hi);
 int table_next(const struct sock *s, int from);	/* the first descriptor of s from `from` on, or -1 */
+struct sock *sock_by_cookie(u64 cookie);	/* pinned as by sock_get(); whatever descriptor it has in this table */
 int own_next(int from);				/* the shim's own descriptors, the same way */
 bool table_mine(void);				/* false in a vfork child: the table is the parent's */
 extern bool shim_forked;			/* this process has, or is, a child: descriptors may be shared */
@@ -92,6 +96,7 @@ void fd_own(int fd, bool own);
 
 /* arena.c */
 int arena_adopt(u32 id, int stackfd, int clientfd, int bell);	/* maps; takes the descriptors */
+bool arena_any(void);				/* is any mapped here? */
 const struct arena_map *arena_find(u32 id);	/* NULL: not mapped here */
 struct arena_proof { u32 id; u64 secret[2]; };
 u32 arena_proofs(struct arena_proof *p, u32 from, u32 max);	/* of the arenas mapped here, by number from `from` on */
@@ -117,6 +122,7 @@ int rpc_call(struct rpc *r);		/* 0 or -errno, sockd's or the transport's */
 int rpc_ready(void);			/* has said HELLO (does so): the bypass list is known; 0 or -errno */
 void rpc_init(void);			/* which instance, from the environment */
 void rpc_forked(void);
+bool rpc_same_instance(const char *dir, const char *name);	/* would a process with this environment speak to our sockd? */
 bool rpc_bypass(be32 addr);		/* does this address go to the kernel? */
 
 /* socket.c */
@@ -139,6 +145,7 @@ int sock_getsockopt(struct sock *s, int fd, int level, int name, void *val, sock
 int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg);	/* -ENOTTY: let the kernel have it */
 /* attach.c */
 int arena_ensure(u32 id, int fd, bool anew);	/* mapped here, by presenting a socket in it if need be; 0 or -errno */
+void fd_each(void (*fn)(int fd, void *arg), void *arg);	/* every descriptor of this process */
 void attach_scan(void);				/* after exec: look at every descriptor */
 void attach_received(const int *fds, int n);	/* descriptors that came by SCM_RIGHTS */
 u64 fd_cookie(int fd);				/* SO_COOKIE of a unix stream socket, else 0 */

@@ -111,6 +111,7 @@ void sock_words_reset(struct sock *s, u32 opts)
 	store_relaxed(&c->err_taken, 0);
 	store_relaxed(&c->rcvlowat, 0);
 	store_relaxed(&c->wlock, 0);
+	store_relaxed(&c->plain, 0);
 	store_release(&c->opts, opts | (s->v6 ? SKC_V6 : 0));
 }
 
@@ -375,10 +376,14 @@ int sock_shutdown(struct sock *s, int fd, int how)
 		return -ENOTCONN;
 	switch (load_acquire(&s->b.s->state)) {
 	case SKS_CONNECTED:
+		if (stream_plain(s, PLAIN_RX))
+			return (int)sys(SYS_shutdown, fd, how);
 		if (how != SHUT_WR) {	/* readers wake, poll says IN; data still arrives, as in TCP */
 			atomic_fetch_or(&s->b.c->shut, SKC_SHUT_RD);
 			arena_kick(s->sk);
 		}
+		if (how != SHUT_RD && stream_plain(s, PLAIN_TX))
+			return (int)sys(SYS_shutdown, fd, SHUT_WR);
 		return how == SHUT_RD ? 0 : shutdown_write(s);
 	case SKS_CONNECTING:
 	case SKS_LISTEN:

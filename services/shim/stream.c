@@ -129,7 +129,7 @@ int stream_drain(struct sock *s, int fd)
 	long r = 0;
 
 	do {
-		if (stream_ended(&s->b))
+		if (stream_ended(&s->b) || stream_plain(s, PLAIN_RX))
 			break;
 		r = sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
 		if (r > 0)
@@ -160,7 +160,7 @@ static bool drain_to_one(struct sock *s, int fd)
 
 	if (n <= 1)
 		return n == 0;
-	if (stream_ended(&s->b))
+	if (stream_ended(&s->b) || stream_plain(s, PLAIN_RX))
 		return false;
 	r = sys_recv(fd, junk, (size_t)MIN(n - 1, (int)sizeof(junk)), MSG_DONTWAIT);
 	if (r > 0)
@@ -315,6 +315,8 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 	if (flags & MSG_PEEK)
 		enough = MIN(enough, (size_t)s->b.rx_size);
 	for (;;) {
+		if (stream_plain(s, PLAIN_RX))
+			return got ? (ssize_t)got : STREAM_PLAIN;
 		size_t l = want ? take(s, fd, v, got, want - got, flags) : 0;
 
 		if (!want && stream_readable(&s->b))
@@ -358,7 +360,7 @@ bool stream_spurious(struct sock *s, int fd)
 	const struct sockbuf *b = &s->b;
 	int drained;
 
-	if (load_acquire(&b->s->state) != SKS_CONNECTED || stream_readable(b) || stream_eof(b) || stream_error(b, false) ||
+	if (stream_plain(s, PLAIN_RX) || load_acquire(&b->s->state) != SKS_CONNECTED || stream_readable(b) || stream_eof(b) || stream_error(b, false) ||
 	    (load_relaxed(&b->c->shut) & SKC_SHUT_RD))
 		return false;
 	drained = stream_drain(s, fd);

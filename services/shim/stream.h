@@ -27,6 +27,17 @@ ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 u64 stream_readable(const struct sockbuf *b);	/* bytes that may be read now */
 bool stream_eof(const struct sockbuf *b);	/* everything up to the peer's FIN has been read */
 bool stream_ended(const struct sockbuf *b);	/* nothing more will come: the descriptor stays readable, nothing is drained */
+/* Has it become plain, for this direction (PLAIN_*)? Also when it is over and another lives in its slot: the kernel will
+ * say so. A socket that tcpd has not seen yet has an older generation in its words. */
+static inline bool stream_plain(const struct sock *s, u32 what)
+{
+	u32 plain = load_acquire(&s->b.s->plain);	/* cleared after the new gen was stored */
+
+	return plain & what || (s32)(load_relaxed(&s->b.s->gen) - s->gen) > 0;
+}
+#define STREAM_PLAIN -ESTALE	/* tcp_recvmsg(), tcp_sendmsg(): nothing was done, it has become plain: ask plain.c */
+ssize_t plain_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
+ssize_t plain_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
 #define DRAIN_BYTES 64		/* taken at once by a drain; readiness.c's anchor is many times that */
 int stream_error(const struct sockbuf *b, bool take);	/* pending error, 0: none; taken: reported once */
 int stream_note(_Atomic u32 *note, _Atomic u32 *taken, bool take);	/* errno of a note nobody has taken yet, or 0 */

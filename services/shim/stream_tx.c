@@ -166,6 +166,10 @@ ssize_t tcp_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 	ssize_t r;
 
 	for (;;) {
+		if (stream_plain(s, PLAIN_TX)) {
+			r = STREAM_PLAIN;
+			break;
+		}
 		r = put(s, fd, v, done, want - done, flags);
 		if (r < 0)
 			break;

@@ -173,8 +173,12 @@ int table_set(int fd, struct sock *s)
 {
 	_Atomic(struct sock *) *e = entry(fd, true);
 
+	u32 len = sizeof(s->cookie);
+
 	if (!e)
 		return -EMFILE;
+	if (!s->cookie && sys_getsockopt(fd, SOL_SOCKET, SO_COOKIE, &s->cookie, &len) < 0)
+		s->cookie = 0;		/* not found again by a child of vfork, that is all */
 	atomic_fetch_add(&s->refs, 1);
 	set(e, s);
 	return 0;
@@ -222,6 +226,23 @@ int table_next(const struct sock *s, int from)
 				return (int)(c * CHUNK + i);
 	}
 	return -1;
+}
+
+struct sock *sock_by_cookie(u64 cookie)
+{
+	for (u32 c = 0; c < CHUNKS; c++) {
+		struct chunk *p = load_acquire(&chunks[c]);
+
+		for (u32 i = 0; p && i < CHUNK; i++) {
+			struct sock *s = load_relaxed(&p->s[i]) ? sock_get((int)(c * CHUNK + i)) : NULL;
+
+			if (s && s->cookie == cookie)
+				return s;
+			if (s)
+				sock_put(s);
+		}
+	}
+	return NULL;
 }
 
 int own_next(int from)

@@ -242,7 +242,7 @@ int arena_new(struct sockd *s, const struct cred *who, s64 app)
 		.magic = ARENA_MAGIC, .version = ARENA_VERSION, .id = (u32)id, .nslots = ARENA_SLOTS,
 		.rx_size = s->d.conf.rcvbuf, .tx_size = s->d.conf.sndbuf, .uid = who->uid,
 		.secret = { o->secret[0], o->secret[1] },
-		.stack_bytes = arena_stack_bytes(s->d.conf.rcvbuf), .client_bytes = arena_client_bytes(s->d.conf.sndbuf),
+		.stack_bytes = arena_stack_all(s->d.conf.rcvbuf, s->d.conf.sndbuf), .client_bytes = arena_client_bytes(s->d.conf.sndbuf),
 	};
 	int r = halves_make(&h, &hdr);
 	if (!r)

@@ -62,7 +62,7 @@ static int attach(struct tcpd *x)
 	if (!secret)
 		return -errno;
 	x->t = (struct tcp_stack){ .ops = &ops, .ctx = x, .now = clock_ns(), .t = &x->d.tcp->t, .secret = secret, .counters = x->d.counters,
-				   .conf = &x->d.conf };
+				   .conf = &x->d.conf, .plain = x->d.tcp->plain };
 	x->cause = (struct cause){ .ring = R_NONE };
 	if ((r = rings_attach(x)) || (r = fars_open(x)) || (r = mbox_attach(x)) || (r = tcp_attach(&x->t)))
 		return r;

@@ -126,6 +126,8 @@ u16 tcp_pcount(const struct tcp_conn *c, u64 bytes);
 /* ---- tx2, tx3 ---- */
 /* tcp_socket.c */
 bool tcp_take_words(struct tcp_conn *c);	/* the client's words, validated; false: nonsense, connection is gone */
+/* tcp_plain.c */
+void tcp_plain_view(struct tcp_conn *c);	/* the words and the transmit ring of a plain socket are tcpd's */
 /* tcp_output.c */
 bool tcp_write_xmit(struct tcp_conn *c, bool push_one);		/* true: something was sent */
 void tcp_xmit_retransmit_queue(struct tcp_conn *c);

@@ -23,7 +23,7 @@ static bool sane(const struct lot_arena *m, const int *fd)
 	struct stat st, cl;
 
 	return m->rx_size && m->tx_size && !(m->rx_size & (m->rx_size - 1)) && !(m->tx_size & (m->tx_size - 1)) &&
-	       m->stack_bytes == arena_stack_bytes(m->rx_size) && m->client_bytes == arena_client_bytes(m->tx_size) &&
+	       m->stack_bytes == arena_stack_all(m->rx_size, m->tx_size) && m->client_bytes == arena_client_bytes(m->tx_size) &&
 	       !fstat(fd[0], &st) && !fstat(fd[1], &cl) && (u64)st.st_size >= m->stack_bytes &&
 	       (u64)cl.st_size >= m->client_bytes;
 }

@@ -26,12 +26,14 @@ int far_adopt(struct tcpd *x, u32 sk, u32 gen, enum far_kind kind, int fd, u64 c
 {
 	struct far *f = &x->far[sk];
 	struct sockbuf b = view(x, sk);
-	int r = far_watch(x, fd, EV_FAR, sk, gen, EPOLLIN | EPOLLRDHUP | EPOLLET);
+	u32 out = load_relaxed(&b.s->plain) & PLAIN_TX ? EPOLLOUT : 0;
+	int r = far_watch(x, fd, EV_FAR, sk, gen, EPOLLIN | EPOLLRDHUP | EPOLLET | out);
 
 	if (r)
 		return r;
 	*f = (struct far){ .kind = kind, .gen = gen, .near = -1, .lot = lot, .cookie = cookie };
 	ready_attach(&f->r, &b, fd);
+	plain_adopted(x, sk);
 	return 0;
 }
 
@@ -46,22 +48,28 @@ void far_drop(struct tcpd *x, u32 sk)
 	close(f->r.far);
 	if (f->near >= 0)
 		close(f->near);
-	if (f->kind == FAR_ACCEPTED) {
+	if (load_relaxed(&x->d.tcp->near_cookie[sk]))
 		store_release(&x->d.tcp->near_cookie[sk], 0);
+	if (f->kind == FAR_ACCEPTED)
 		offer_forget(x, sk);
-	}
+	plain_dropped(x, sk);
 	lot_entry_died(x, f->lot);
 	*f = (struct far){ 0 };
 }
 
-/* A listener is told when its application has taken an offer: OUT. */
-void far_listens(struct tcpd *x, u32 sk)
+void far_rewatch(struct tcpd *x, u32 sk)
 {
 	struct far *f = &x->far[sk];
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = EV_DATA(EV_FAR, f->gen, sk) };
 
 	if (f->kind && epoll_ctl(x->epfd, EPOLL_CTL_MOD, f->r.far, &e) < 0)
 		log_warn("epoll_ctl: %s", strerror(errno));
+}
+
+/* A listener is told when its application has taken an offer: OUT. */
+void far_listens(struct tcpd *x, u32 sk)
+{
+	far_rewatch(x, sk);
 	listener_ready(x, sk);
 }
 
@@ -82,6 +90,17 @@ void far_unplug(struct tcpd *x, u32 sk)
 
 static bool has(struct tcpd *x, u32 sk) { return x->far[sk].kind != FAR_NONE; }
 
+/* To be looked at when the pass ends. */
+static void note(struct tcpd *x, u32 sk)
+{
+	if (x->far[sk].news)
+		return;
+	x->far[sk].news = true;
+	if (x->nnews == SK_MAX)
+		fars_tell(x);
+	x->news[x->nnews++] = sk;
+}
+
 void op_data_ready(void *ctx, u32 sk)
 {
 	struct tcpd *x = ctx;
@@ -89,12 +108,7 @@ void op_data_ready(void *ctx, u32 sk)
 	if (!has(x, sk))
 		return;
 	count(x->d.counters, FLOW_RX7_DATA_READY);
-	if (x->far[sk].news)
-		return;
-	x->far[sk].news = true;
-	if (x->nnews == SK_MAX)
-		fars_tell(x);
-	x->news[x->nnews++] = sk;
+	note(x, sk);
 }
 
 /* The end of a pass: readers are told once, of all that it brought. Told at the first segment, a reader on our CPU ran
@@ -109,7 +123,12 @@ void fars_tell(struct tcpd *x)
 		struct sockbuf b = view(x, sk);
 		u32 sent = load_relaxed(&b.s->sent);
 		x->far[sk].news = false;
-		ready_data(&x->far[sk].r, &b);
+		if (!(load_relaxed(&b.s->plain) & PLAIN_RX))
+			ready_data(&x->far[sk].r, &b);
+		if (load_relaxed(&b.s->plain) & PLAIN_TX) {
+			plain_pump(x, sk);
+			continue;	/* it may be gone */
+		}
 		count_n(x->d.counters, TCP_TOKENS, load_relaxed(&b.s->sent) - sent);
 	}
 	x->nnews = 0;
@@ -119,6 +138,8 @@ void op_write_space(void *ctx, u32 sk)
 {
 	struct tcpd *x = ctx;
 
+	if (has(x, sk) && is_plain(x, sk))
+		note(x, sk);
 	if (!has(x, sk) || !x->far[sk].r.plugged)
 		return;
 	struct sockbuf b = view(x, sk);
@@ -134,7 +155,10 @@ void op_state_change(void *ctx, u32 sk)
 	if (!has(x, sk))
 		return;
 	struct sockbuf b = view(x, sk);
-	ready_state(&x->far[sk].r, &b);
+	if (load_relaxed(&b.s->plain) & PLAIN_TX)
+		note(x, sk);
+	else
+		ready_state(&x->far[sk].r, &b);
 }
 
 void op_error_report(void *ctx, u32 sk)
@@ -172,6 +196,8 @@ void sk_kicked(struct tcpd *x, u32 sk)
 	tcp_kick(&x->t, sk);
 	if (!has(x, sk))
 		return;		/* what it wrote made no sense, or ended the connection */
+	if (plain_kicked(x, sk))
+		return;
 	struct sockbuf b = view(x, sk);
 	ready_kick(&x->far[sk].r, &b);
 	if (load_relaxed(&b.s->state) == SKS_LISTEN)
@@ -185,6 +211,8 @@ static void far_input(struct tcpd *x, u32 sk)
 	if (load_relaxed(&b.s->state) == SKS_LISTEN)
 		return;
 	if (ready_input(&x->far[sk].r, &b) == READY_FOREIGN) {
+		if (plain_foreign(x, sk))
+			return;
 		count(x->d.counters, TCP_CLIENT_NONSENSE);
 		tcp_abort(&x->t, sk, ECONNRESET);
 		return;
@@ -198,10 +226,14 @@ static void far_event(struct tcpd *x, u32 sk, u32 gen, u32 events)
 
 	if (!has(x, sk) || (f->gen & 0xffffffu) != gen)
 		return;		/* an event of who lived here before */
-	if (events & EPOLLIN)
+	if (events & EPOLLIN && !is_plain(x, sk))
 		far_input(x, sk);
 	if (!has(x, sk))
 		return;
+	if (is_plain(x, sk)) {
+		plain_pump(x, sk);	/* also when the last holder is gone: what he wrote comes first */
+		return;
+	}
 	if (events & EPOLLOUT)
 		listener_ready(x, sk);
 	if (!(events & EPOLLHUP) || !ready_gone(&f->r))

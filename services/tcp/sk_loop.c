@@ -21,6 +21,7 @@ u32 tcpd_poll(void *arg, u32 budget)
 	if (x->noffered)
 		offers_look_for_claims(x, 64);
 	offers_run(x);
+	plain_timers(x);
 	if (done || (x->blocked && ring_space(&x->tcp_ip))) {
 		x->blocked = false;
 		ring_clear_want(&x->tcp_ip);

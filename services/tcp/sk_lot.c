@@ -99,13 +99,18 @@ static int adopt_active(struct tcpd *x, const struct stash *s)
 	u32 sk = s->far.sk, gen = s->far.gen;
 	struct tcp_sock *c = &x->d.tcp->t.sk[sk];
 
-	if (x->far[sk].kind || is_dead(x, &s->far) || !x->t.arena[SK_ARENA(sk)].used)
+	_Atomic u64 *swapped = &x->d.tcp->near_cookie[sk];
+	bool fresh = load_relaxed(&c->phase) == TCPP_FREE || c->gen != gen;
+
+	if (x->far[sk].kind || is_dead(x, &s->far) || !x->t.arena[SK_ARENA(sk)].used ||
+	    (!fresh && load_relaxed(swapped) && load_relaxed(swapped) != s->far.cookie))
 		return -ESTALE;
 	if (s->fd >= x->fd_max && x->d.loop.passes) {	/* a successor could not take all of them; what we took over stays */
 		x->far[sk] = (struct far){ .gen = gen, .starved = true };
 		return -ESTALE;
 	}
-	if (load_relaxed(&c->phase) == TCPP_FREE || c->gen != gen) {
+	if (fresh) {
+		store_relaxed(swapped, 0);
 		int r = tcp_socket(&x->t, sk, gen, x->d.sock->ctl[sk].uid);
 
 		if (r)

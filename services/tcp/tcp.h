@@ -13,6 +13,7 @@
 #include "common/sockbuf.h"
 #include "common/timer.h"
 #include "proto/shm/secret.h"
+#include "proto/shm/plain.h"
 #include "proto/shm/tcb.h"
 
 struct tcp_route { be32 saddr; u32 mtu; bool gso; bool csum; };	/* what a path offers */
@@ -50,6 +51,7 @@ struct tcp_stack {
 	struct secret_shm *secret;	/* keys, in a region of their own */
 	struct counters *counters;
 	const struct config *conf;
+	struct tcp_plain *plain;	/* SK_MAX, in the region; NULL: there are no holders without the shim */
 	struct arena_map arena[ARENA_MAX];
 	struct tcp_soft *soft;		/* private memory: timers, scoreboards, congestion state of every sk; tcp_attach allocates */
 };
@@ -72,6 +74,10 @@ void tcp_xmit_failed(struct tcp_stack *t, u32 sk, int error);
 
 /* The application's words of sk changed (kick): new bytes, read progress, shutdown, options. tx2 begins here. */
 void tcp_kick(struct tcp_stack *t, u32 sk);
+/* A holder without the shim: 0, from now on words and transmit ring of a connection are `plain`; -ENOTCONN; -ECONNRESET.
+ * Then, with no token in the pair, its receive ring is served, too. */
+int tcp_plain_begin(struct tcp_stack *t, u32 sk);
+int tcp_plain_serve(struct tcp_stack *t, u32 sk);
 /* End of a batch: send what was only noted (ACKs, data freed by ACKs). Also after transmit space came back. */
 void tcp_flush(struct tcp_stack *t);
 void tcp_resume(struct tcp_stack *t);	/* there is ring space or buffers again */

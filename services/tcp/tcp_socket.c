@@ -15,6 +15,7 @@ bool tcp_conn_open(struct tcp_stack *t, u32 sk)
 	c->h = &t->t->sk[sk];
 	if (!(c->cf & CF_OPEN)) {
 		sockbuf_open(&c->b, &t->arena[SK_ARENA(sk)], SK_SLOT(sk));
+		tcp_plain_view(c);
 		c->cf |= CF_OPEN;
 	}
 	c->rtx.fn = tcp_timer_rtx;
@@ -86,6 +87,7 @@ int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 			return 0;	/* repeated by a successor */
 		return -EBUSY;
 	}
+	sockbuf_open(&c->b, &t->arena[SK_ARENA(sk)], SK_SLOT(sk));	/* who lived here may have been plain */
 	block_defaults(t, c->h, gen, uid);
 	note_used(t->t, sk);
 	store_relaxed(&c->b.s->err, 0);
@@ -97,6 +99,7 @@ int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid)
 	c->b.s->laddr = c->b.s->faddr = (be32){ 0 };
 	c->b.s->lport = c->b.s->fport = (be16){ 0 };
 	store_relaxed(&c->b.s->gen, gen);
+	store_release(&c->b.s->plain, 0);	/* pairs with the acquire in the shim's stream_plain() */
 	store_release(&c->b.s->state, SKS_FRESH);
 	store_release(&c->h->phase, TCPP_CLOSED);
 	return 0;

@@ -31,6 +31,7 @@ struct far {			/* soft: found again in the lots */
 	int near;		/* of a pair: accepted, not offered yet: the application's end; else -1 */
 	u16 lot;		/* where r.far is parked */
 	bool news;		/* in tcpd.news */
+	bool unread;		/* plain: the last holder went without having read everything */
 	bool starved;		/* FAR_NONE: parked, but we had no descriptor left for it */
 	bool offered;		/* in somebody's receive queue, not claimed yet as far as we know */
 	u64 cookie;
@@ -49,6 +50,8 @@ struct app_arena {		/* the daemon's side of an arena; the words' side is tcp_sta
 	u32 nfree;
 	u16 kick[ARENA_SLOTS];	/* as last seen */
 };
+
+struct quiet { u32 sk; u64 until; };	/* a hand-over that began: sk_plain.c */
 
 struct spare { int far, near; u16 lot; u64 cookie; };
 
@@ -93,6 +96,8 @@ struct tcpd {
 	u32 nready;
 	u32 news[SK_MAX];				/* sks whose readers are to be told at the end of the pass */
 	u32 nnews;
+	struct quiet quiet[64];
+	u32 nquiet;
 	u8 random[256];					/* for op_random(); what was used is wiped */
 	u32 nrandom;
 	u64 offer_retry;				/* out of descriptors: next try */
@@ -142,6 +147,7 @@ int far_adopt(struct tcpd *x, u32 sk, u32 gen, enum far_kind kind, int fd, u64 c
 void far_drop(struct tcpd *x, u32 sk);
 void far_listens(struct tcpd *x, u32 sk);
 void far_unplug(struct tcpd *x, u32 sk);
+void far_rewatch(struct tcpd *x, u32 sk);	/* it has become plain: OUT is of interest, too */
 void sk_kicked(struct tcpd *x, u32 sk);
 void op_data_ready(void *ctx, u32 sk);
 void fars_tell(struct tcpd *x);			/* what op_data_ready() noted */
@@ -149,6 +155,15 @@ void op_write_space(void *ctx, u32 sk);
 void op_state_change(void *ctx, u32 sk);
 void op_error_report(void *ctx, u32 sk);
 void op_freed(void *ctx, u32 sk);
+
+/* sk_plain.c */
+static inline bool is_plain(struct tcpd *x, u32 sk) { return load_relaxed(&view(x, sk).s->plain) & PLAIN_TX; }
+bool plain_kicked(struct tcpd *x, u32 sk);
+bool plain_foreign(struct tcpd *x, u32 sk);
+void plain_pump(struct tcpd *x, u32 sk);
+void plain_adopted(struct tcpd *x, u32 sk);
+void plain_dropped(struct tcpd *x, u32 sk);
+void plain_timers(struct tcpd *x);
 
 /* sk_accept.c */
 void op_accept_ready(void *ctx, u32 listener, u32 sk);
