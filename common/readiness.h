@@ -43,7 +43,7 @@ enum { READY_SHUT_WR = 1, READY_SHUT_RDWR = 2 };
 enum ready_in {
 	READY_NOTHING,		/* empty */
 	READY_PLUG,		/* the application waits for space: r->plugged is set */
-	READY_FOREIGN,		/* bytes that are no plug: a holder without the shim wrote them. Count, and reset */
+	READY_FOREIGN,		/* bytes that are no plug: a holder without the shim wrote them (services/tcp/sk_plain.c) */
 };
 
 /* Adopt a pair, new or inherited from a dead predecessor: plugged is what the far end holds, a token is sent

@@ -139,8 +139,8 @@ static inline struct rig *rig_new(u32 addr, u64 seed)
 				   .backlog_max = 128, .timestamps = true, .sack = true, .window_scaling = true, .ttl = 64,
 				   .syncookies = COOKIES_WHEN_FULL };
 	r->t = (struct tcp_stack){ .ops = &rig_ops, .ctx = r, .now = 1000 * SEC, .t = rig_zero(sizeof(struct tcp_tables)),
-				   .secret = &r->secret, .counters = &r->counters, .conf = &r->conf };
-	r->t.arena[0] = (struct arena_map){ rig_zero(arena_stack_bytes(RIG_RING)), rig_zero(arena_client_bytes(RIG_RING)),
+				   .secret = &r->secret, .counters = &r->counters, .conf = &r->conf, .plain = rig_zero(SK_MAX * sizeof(struct tcp_plain)) };
+	r->t.arena[0] = (struct arena_map){ rig_zero(arena_stack_all(RIG_RING, RIG_RING)), rig_zero(arena_client_bytes(RIG_RING)),
 					    RIG_RING, RIG_RING, 0, true };
 	c = r->t.arena[0].client;
 	for (u32 i = 0; i < ARENA_SLOTS; i++) {
@@ -166,7 +166,8 @@ static inline void rig_free(struct rig *r)
 	CHECK_EQ(r->outstanding, 0);
 	tcp_detach(&r->t);
 	munmap(r->t.t, sizeof(struct tcp_tables));
-	munmap(r->t.arena[0].stack, arena_stack_bytes(RIG_RING));
+	munmap(r->t.arena[0].stack, arena_stack_all(RIG_RING, RIG_RING));
+	munmap(r->t.plain, SK_MAX * sizeof(struct tcp_plain));
 	munmap(r->t.arena[0].client, arena_client_bytes(RIG_RING));
 	free(r);
 }

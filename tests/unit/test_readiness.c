@@ -256,5 +256,37 @@ static void offers(void)
 	done();
 }
 
+/* While a holder takes the tokens away, and once the pair carries the stream: no token, no anchor, nothing thrown away. */
+static void quiet_and_plain(void)
+{
+	char got[8];
+
+	fresh();
+	sw.plain = PLAIN_QUIET | 1 << 8;
+	sw.rx_head += 10;
+	ready_data(&r, &b);
+	ready_kick(&r, &b);
+	CHECK_EQ(tokens(), 0);
+	sw.fin = sw.rx_head + 1;
+	ready_data(&r, &b);
+	CHECK_EQ(tokens(), 0);
+	CHECK_EQ(shown() & POLLRDHUP, 0);	/* or nothing could follow */
+	sw.plain = 1 << 8;		/* taken back */
+	ready_kick(&r, &b);
+	CHECK(tokens() > 1);		/* the token and the anchor */
+	CHECK(shown() & POLLRDHUP);
+	done();
+	fresh();
+	sw.plain = PLAIN_TX | PLAIN_RX;
+	sw.rx_head += 10;
+	CHECK_EQ(send(near, "bytes", 5, 0), 5);
+	ready_attach(&r, &b, r.far);
+	ready_data(&r, &b);
+	CHECK_EQ(tokens(), 0);
+	CHECK_EQ(recv(r.far, got, sizeof(got), MSG_DONTWAIT), 5);
+	done();
+}
+
 UNIT_MAIN(UNIT(one_token_per_arm), UNIT(kick_looks_again), UNIT(plug_until_a_third_is_free), UNIT(foreign_bytes),
-	  UNIT(hostile_words), UNIT(connect_is_out), UNIT(ends), UNIT(anchored), UNIT(successor), UNIT(offers))
+	  UNIT(hostile_words), UNIT(connect_is_out), UNIT(ends), UNIT(anchored), UNIT(successor), UNIT(offers),
+	  UNIT(quiet_and_plain))

@@ -7,7 +7,7 @@
 #define A SK(0, 2)
 #define BYTES 200000u
 
-struct wire { u32 loss, dup, reorder, restart; };	/* per thousand */
+struct wire { u32 loss, dup, reorder, restart; bool plain; };	/* per thousand; in the middle the client's end becomes plain */
 
 static u8 at(u64 off, u8 salt) { return (u8)(off * 131 + (off >> 8) * 17 + salt); }
 
@@ -72,6 +72,20 @@ static void cross(struct rig *from, struct rig *to, const struct wire *w)
 	}
 }
 
+/* What is in flight goes on from another ring, and nobody looks at the application's any more. */
+static void become_plain(struct rig *r)
+{
+	const struct arena_map *m = &r->t.arena[0];
+
+	CHECK_EQ(tcp_plain_begin(&r->t, A), 0);
+	CHECK_EQ(tcp_plain_begin(&r->t, A), 0);
+	CHECK_EQ(tcp_plain_serve(&r->t, A), 0);
+	CHECK(rig_conn(r, A)->b.tx == arena_plain(m->stack, SK_SLOT(A), m->rx_size, m->tx_size));
+	memset(arena_tx(m->client, SK_SLOT(A), m->tx_size), 0xee, m->tx_size);
+	store_relaxed(&m->client->sk[SK_SLOT(A)].tx_head, 1);
+	store_relaxed(&m->client->sk[SK_SLOT(A)].rx_tail, 1);
+}
+
 static void transfer(u64 seed, struct wire w)
 {
 	struct rig *c = rig_new(0x0a000001, seed), *s = rig_new(0x0a000002, seed + 1);
@@ -96,6 +110,8 @@ static void transfer(u64 seed, struct wire w)
 			tcp_claimed(&s->t, es.sk);
 		}
 		pump_app(&ec, &es);
+		if (w.plain && ec.wrote > BYTES / 2 && ec.got > BYTES / 3 && rig_conn(c, A)->b.c != &c->t.plain[A].c)
+			become_plain(c);	/* with bytes that were written and not sent */
 		if (es.sk != NONE)
 			pump_app(&es, &ec);
 		if (rig_rand(c) % 1000 < w.restart)
@@ -107,6 +123,7 @@ static void transfer(u64 seed, struct wire w)
 	}
 	CHECK_EQ(ec.got, BYTES);
 	CHECK_EQ(es.got, BYTES);
+	CHECK_EQ(w.plain, rig_conn(c, A)->b.c == &c->t.plain[A].c);
 	for (u32 i = 0; i < 100000 && tcp_state(rig_conn(c, A)) != TCPS_CLOSE; i++) {
 		cross(c, s, &w);
 		cross(s, c, &w);
@@ -125,11 +142,16 @@ static void twenty_percent_lost(void) { transfer(3, (struct wire){ .loss = 200 }
 static void reordered(void) { transfer(4, (struct wire){ .reorder = 200 }); }
 static void duplicated(void) { transfer(5, (struct wire){ .dup = 300 }); }
 static void restarted(void) { transfer(6, (struct wire){ .restart = 10 }); }
+static void made_plain(void)
+{
+	transfer(7, (struct wire){ .plain = true });
+	transfer(8, (struct wire){ .plain = true, .loss = 50, .restart = 10 });
+}
 static void everything(void)
 {
 	for (u64 seed = 10; seed < 16; seed++)
 		transfer(seed, (struct wire){ .loss = 50, .dup = 50, .reorder = 50, .restart = 3 });
 }
 
-UNIT_MAIN(UNIT(clean), UNIT(five_percent_lost), UNIT(twenty_percent_lost), UNIT(reordered), UNIT(duplicated), UNIT(restarted),
+UNIT_MAIN(UNIT(clean), UNIT(five_percent_lost), UNIT(twenty_percent_lost), UNIT(reordered), UNIT(duplicated), UNIT(restarted), UNIT(made_plain),
 	  UNIT(everything))
