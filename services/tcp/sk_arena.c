@@ -35,15 +35,29 @@ static void punch(int stack, u64 bytes)
 		log_warn("the memory of a dead arena is not freed yet: %s", strerror(errno));
 }
 
+static void free_ring(struct tcpd *x, u32 sk, const u8 *ring, u32 size)
+{
+	off_t at = ring - (u8 *)x->t.arena[SK_ARENA(sk)].stack;
+
+	if (fallocate(x->arena[SK_ARENA(sk)].stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, size) < 0)
+		log_warn("the memory of an idle connection is not freed: %s", strerror(errno));
+}
+
 /* The bytes of one receive ring, which TCP says nobody wants. */
 void op_trim(void *ctx, u32 sk)
 {
 	struct tcpd *x = ctx;
 	const struct arena_map *m = &x->t.arena[SK_ARENA(sk)];
-	off_t at = arena_rx(m->stack, SK_SLOT(sk), m->rx_size) - (u8 *)m->stack;
 
-	if (fallocate(x->arena[SK_ARENA(sk)].stack, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, m->rx_size) < 0)
-		log_warn("the memory of an idle connection is not freed: %s", strerror(errno));
+	free_ring(x, sk, arena_rx(m->stack, SK_SLOT(sk), m->rx_size), m->rx_size);
+}
+
+/* The ring of a plain socket that is gone. */
+void arena_plain_free(struct tcpd *x, u32 sk)
+{
+	const struct arena_map *m = &x->t.arena[SK_ARENA(sk)];
+
+	free_ring(x, sk, arena_plain(m->stack, SK_SLOT(sk), m->rx_size, m->tx_size), m->tx_size);
 }
 
 /* ---- hot and cold ---- */

@@ -109,7 +109,12 @@ void plain_timers(struct tcpd *x)
 	}
 }
 
-void plain_dropped(struct tcpd *x, u32 sk) { quiet_end(x, sk); }
+void plain_dropped(struct tcpd *x, u32 sk)
+{
+	quiet_end(x, sk);
+	if (is_plain(x, sk))
+		arena_plain_free(x, sk);
+}
 
 /* ---- moving bytes ---- */
 
@@ -250,7 +255,8 @@ static bool take_some(struct tcpd *x, u32 sk, struct sockbuf *b, struct tcp_plai
 {
 	static u8 seen[SCRATCH];
 	struct far *f = &x->far[sk];
-	u64 at = reached(p->tx, &p->tx_which), space = b->tx_size - (at - load_relaxed(&b->s->tx_tail));
+	u64 at = reached(p->tx, &p->tx_which), used = at - load_relaxed(&b->s->tx_tail), limit = sockbuf_tx_limit(b);
+	u64 space = used < limit ? limit - used : 0;
 	ssize_t n = recv(f->r.far, seen, sizeof(seen), MSG_PEEK | MSG_DONTWAIT);
 	struct iovec v[2];
 

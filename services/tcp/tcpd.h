@@ -125,6 +125,7 @@ void mbox_hint(struct tcpd *x, u32 what);
 int arena_map_in(struct tcpd *x, const struct lot_arena *m, const int *fd, u16 lot);	/* -ESTALE: dead, descriptors are the caller's */
 void arena_look(struct tcpd *x, u32 id);	/* unmap it if sockd gave it up */
 void arenas_scan(struct tcpd *x);
+void arena_plain_free(struct tcpd *x, u32 sk);
 u32 kicks_poll(struct tcpd *x);
 bool kicks_pending(struct tcpd *x);
 void op_trim(void *ctx, u32 sk);
