@@ -105,6 +105,7 @@ struct tcp_ackinfo {
 	u64 first_xmit, last_xmit, sack_xmit;
 	u32 rtt_us;
 	u32 prior_delivered, prior_lost;
+	u8 prior_state;
 	bool maybe_delayed;		/* the ACK of a lone small segment: its round trip may contain a delayed ACK */
 	struct tcp_rate_sample rs;
 };

@@ -196,7 +196,7 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 {
 	u64 ack = snd_off(c, g->ack), una = snd_una(c);
 	struct tcp_ackinfo a = { .prior_una = una, .now = c->t->now, .prior_in_flight = in_flight(c),
-				 .prior_delivered = c->delivered, .prior_lost = c->lost };
+				 .prior_state = c->ca_state, .prior_delivered = c->delivered, .prior_lost = c->lost };
 	bool had_data = c->head != NULL;
 
 	if (after(ack, snd_nxt(c)))

@@ -30,7 +30,6 @@ int tcp_cong_find(const char *name, size_t len);		/* index or -ENOENT */
 
 u32 tcp_slow_start(struct tcp_conn *c, u32 acked);		/* what is left of acked */
 void tcp_cong_avoid_ai(struct tcp_conn *c, u32 w, u32 acked);
-u32 tcp_reno_ssthresh(struct tcp_conn *c);
 u32 tcp_reno_undo_cwnd(struct tcp_conn *c);
 
 #endif

@@ -46,12 +46,22 @@ static void undo_cwnd_reduction(struct tcp_conn *c, bool unmark)
 	c->cwnd_stamp = c->t->now;
 }
 
+/* ACKs come in batches and segments leave at their end: what this batch delivered before the loss was seen has not been
+ * answered with new segments yet. PRR counts it, unless the window was not what held the sender back. */
+static u32 unanswered(const struct tcp_conn *c)
+{
+	u32 flight = c->packets_out - c->sacked_out + c->retrans_out;
+
+	return c->cong_limited && c->cwnd > flight ? c->cwnd - flight : 0;
+}
+
 static void init_reduction(struct tcp_conn *c)
 {
 	c->high_seq = snd_nxt(c);
 	c->tlp_high = 0;
 	c->prior_cwnd = c->cwnd;
-	c->prr_delivered = c->prr_out = 0;
+	c->prr_delivered = unanswered(c);
+	c->prr_out = 0;
 	c->cwnd_cnt = 0;
 	c->prior_ssthresh = c->ssthresh;
 	c->ssthresh = MAX(c->ca->ssthresh(c), 2u);
@@ -250,7 +260,10 @@ static void prr(struct tcp_conn *c, const struct tcp_ackinfo *a)
 		n = MAX(n, 1u);
 	if (!n || !c->prior_cwnd)
 		return;
-	c->prr_delivered += n;
+	if (a->prior_state >= CA_CWR)
+		c->prr_delivered += n;
+	else				/* init_reduction() has counted them, if the window was the limit */
+		c->prr_delivered = MAX(c->prr_delivered, n);
 	if (delta < 0) {
 		u64 want = ((u64)c->ssthresh * c->prr_delivered + c->prior_cwnd - 1) / c->prior_cwnd;
 

@@ -26,8 +26,14 @@ void tcp_cong_avoid_ai(struct tcp_conn *c, u32 w, u32 acked)
 	}
 }
 
-u32 tcp_reno_ssthresh(struct tcp_conn *c) { return MAX(c->cwnd / 2, 2u); }
 u32 tcp_reno_undo_cwnd(struct tcp_conn *c) { return MAX(c->cwnd, c->prior_cwnd); }
+
+/* Half the window; of an odd one the half segment is kept for when the repair is over: in small windows it is much. */
+static u32 reno_ssthresh(struct tcp_conn *c)
+{
+	c->cong[0] = c->cwnd & 1;
+	return MAX(c->cwnd / 2, 2u);
+}
 
 static void reno_cong_avoid(struct tcp_conn *c, u32 acked)
 {
@@ -36,11 +42,15 @@ static void reno_cong_avoid(struct tcp_conn *c, u32 acked)
 		if (!acked)
 			return;
 	}
+	if (c->cong[0]) {
+		c->cong[0] = 0;
+		c->cwnd_cnt = c->cwnd / 2;
+	}
 	tcp_cong_avoid_ai(c, c->cwnd, acked);
 }
 
 const struct tcp_congestion_ops tcp_reno = {
-	.name = "reno", .ssthresh = tcp_reno_ssthresh, .cong_avoid = reno_cong_avoid, .undo_cwnd = tcp_reno_undo_cwnd,
+	.name = "reno", .ssthresh = reno_ssthresh, .cong_avoid = reno_cong_avoid, .undo_cwnd = tcp_reno_undo_cwnd,
 };
 
 const struct tcp_congestion_ops *const tcp_cong_list[] = { &tcp_cubic, &tcp_reno, &tcp_bbr, NULL };

@@ -64,10 +64,9 @@ void tcp_arm_tlp_or_rto(struct tcp_conn *c)
 		return;
 	pto = (u64)(c->srtt8_us >> 3) * 2 * 1000;
 	pto += c->packets_out == 1 ? TCP_RTO_MIN : 2 * MSEC;	/* a lone segment may meet a delayed ACK */
-	if (pto < c->rtx.deadline - c->t->now) {
-		c->ca_flags |= 2;	/* the rtx timer is a loss probe */
+	c->ca_flags |= 2;	/* the rtx timer is a loss probe, no later than the timeout would have been */
+	if (pto < c->rtx.deadline - c->t->now)
 		timer_arm(WHEEL(c), &c->rtx, c->t->now + pto);
-	}
 }
 
 /* Nothing in flight to clock us, but something to send: the persist timer (RFC 9293 MUST-35: for ever). */

@@ -212,7 +212,7 @@ static void app_act(struct node *n, struct app *a)
 		app_read(n, a, &b);
 	if (a->closed)
 		return;
-	if (!a->sent_fin)
+	if (!a->sent_fin && a->to_send != SIM_MUTE)
 		app_write(n, a, &b);
 	if (!s->steady && sim_chance(s, 0.02))
 		a->pause_until = s->now + sim_below(s, sim_chance(s, 0.1) ? 20 * NSEC_PER_SEC : 200 * NSEC_PER_MSEC);
@@ -233,7 +233,7 @@ static void app_act(struct node *n, struct app *a)
 	}
 	u64 head = load_relaxed(&b.s->rx_head), tail = load_relaxed(&b.c->rx_tail);
 	u64 space = b.tx_size - (load_relaxed(&b.c->tx_head) - load_relaxed(&b.s->tx_tail));
-	if ((a->peer && (head != tail || load_relaxed(&b.s->fin))) || (!a->sent_fin && space))
+	if ((a->peer && (head != tail || load_relaxed(&b.s->fin))) || (!a->sent_fin && a->to_send != SIM_MUTE && space && !s->steady))
 		a->next = MAX(a->pause_until, s->now + 20 * NSEC_PER_USEC);
 }
 

@@ -15,6 +15,7 @@
 
 #define SIM_CONNS 8
 #define SIM_RING 65536u
+#define SIM_MUTE UINT64_MAX	/* bytes of an end that never writes, and never ends */
 #define SIM_HOUR (3600 * NSEC_PER_SEC)
 
 struct wire_conf {
@@ -24,7 +25,7 @@ struct wire_conf {
 	u32 every;				/* every so many data segments one is lost; 0: none. Besides `loss` */
 	u64 delay, jitter;			/* ns; a reordered packet is late by up to 4 delays */
 	u64 bytes_per_sec;			/* 0: unlimited */
-	u32 queue;				/* packets waiting for the link at most (0: unlimited) */
+	u32 queue;				/* full packets' worth of bytes that may wait for the link (0: unlimited) */
 };
 
 struct packet {

@@ -166,7 +166,7 @@ static void transmit(struct sim *s, u8 to, struct packet *p)
 	check_sent(s, !to, p);
 	if (to)
 		pcap_packet(s, p);
-	if (w->queue && tx && (start - s->now) / tx > w->queue) {
+	if (w->queue && tx && start - s->now > w->queue * ((s->mtu + 14) * NSEC_PER_SEC / w->bytes_per_sec)) {
 		sim_excuse(s);
 		wire_trace(s, "QUEUEDROP", to, p->data, p->len);
 		return;
