@@ -6,7 +6,7 @@
 #include "proto/shm/region.h"
 #include "proto/shm/link.h"
 
-#define IP_VERSION 1u
+#define IP_VERSION 2u
 #define IP_NSMALL 1024u
 #define IP_NLARGE 64u
 #define IP_NBUF (IP_NSMALL + IP_NLARGE)
@@ -51,6 +51,9 @@ struct ip_hold {		/* a descriptor not in any ring (crash rule 2) */
 
 struct ip_admin_ans { _Atomic u32 done; s32 result; char text[4088]; };	/* answer to sock_shm.ip_admin */
 
+/* A request to linkd, as all mailboxes: state, open while seq != link_shm.set_ans.done. */
+struct ip_link_set { _Atomic u32 seq; u32 dev, mtu; };
+
 struct ip_shm {
 	struct region_hdr hdr;
 	struct counters counters;
@@ -62,6 +65,8 @@ struct ip_shm {
 	struct ip_pmtu pmtu[IP_PMTUS];
 	struct ip_neigh neigh[IP_NEIGHS];
 	struct ip_admin_ans admin_ans;
+	struct ip_link_set link_set;
+	_Atomic u32 dev_seq;	/* counts up when a device has changed: who keeps routes asks for them again */
 	struct ring_prod ip_tcp, ip_link, ip_link_done, ip_tcp_done;
 	struct ring_cons link_ip, tcp_ip, link_ip_done, tcp_ip_done;
 	struct ip_hold hold[IP_HOLD];

@@ -8,7 +8,7 @@
 #include "common/skb.h"
 #include "common/pool.h"
 
-#define LINK_VERSION 1u
+#define LINK_VERSION 2u
 #define LINK_NSMALL 4096u
 #define LINK_NLARGE 512u
 #define LINK_NBUF (LINK_NSMALL + LINK_NLARGE)
@@ -18,6 +18,8 @@
 #define QDISC_HOLD 1024u	/* descriptors the qdiscs of all devices may hold */
 #define POSTED_MAX 256u		/* receive buffers given to devices */
 #define LINK_DEVS 8u
+#define MTU_MIN 576u		/* RFC 791: what every host must take */
+#define MTU_MAX 65521u		/* a TAP's most */
 
 /* A descriptor a discipline holds back (crash rule 2): written before the input's tail moves. */
 struct qdisc_hold {
@@ -40,7 +42,7 @@ struct link_dev {		/* what `strata link` shows */
 	_Atomic u32 up;
 	_Atomic u64 rx_packets, rx_bytes, tx_packets, tx_bytes, rx_dropped, tx_dropped, tx_requeues;
 	u32 features;		/* LINK_F_* */
-	u32 pad;
+	u16 set_mtu, set_conf;	/* `strata link set`: holds while the configuration still says set_conf; 0: was not */
 };
 enum { LINK_F_VNET = 1, LINK_F_TSO = 2, LINK_F_CSUM = 4 };
 
@@ -48,6 +50,7 @@ struct link_shm {
 	struct region_hdr hdr;
 	struct counters counters;
 	struct link_dev dev[LINK_DEVS];
+	struct { _Atomic u32 done; s32 result; } set_ans;	/* to ip_shm.link_set */
 	struct ring_prod link_ip, link_tcp_done, link_ip_done;
 	struct ring_cons ip_link, ip_link_done, tcp_link_done;
 	struct posted posted[POSTED_MAX];

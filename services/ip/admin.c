@@ -11,7 +11,7 @@
 
 static u32 open_seq(const struct ip_stack *st) { return load_acquire((_Atomic u32 *)&st->admin->seq); }
 
-/* A ping in progress is an open request that waits for its reply, not for us. */
+/* A ping in progress is an open request that waits for its reply, not for us; so is one to linkd. */
 bool admin_pending(const struct ip_stack *st)
 {
 	u32 seq;
@@ -19,6 +19,8 @@ bool admin_pending(const struct ip_stack *st)
 	if (!st->admin)
 		return false;
 	seq = open_seq(st);
+	if (st->link_set_for == seq && seq)
+		return link_set_answered(st);
 	return seq != load_relaxed(&st->shm->admin_ans.done) && !(st->ping.active && st->ping.admin_seq == seq);
 }
 
@@ -43,6 +45,8 @@ static const char *explain(int r)
 	case -ENODEV: return "no such device; `strata link` lists them";
 	case -ESRCH: return "no such entry";
 	case -EADDRNOTAVAIL: return "no such address";
+	case -ERANGE: return "mtu must be 576 to 65521";
+	case -ENETDOWN: return "the device is not open; is strata-linkd running?";
 	case -ENETUNREACH: return "no route to that address, and no device named";
 	default: return strerror(-r);
 	}
@@ -147,6 +151,9 @@ static int serve(struct ip_stack *st, const Strata__Control__Request *rq)
 		r = ping_start(st, addr, rq->seq, rq->has_size ? rq->size : 56, rq->has_timeout_ms ? rq->timeout_ms : 1000,
 			       (u8)MIN(rq->ttl, 255u));
 		return r < 0 ? r : 1;
+	case STRATA__CONTROL__REQUEST__OP__LINK_SET:
+		r = link_set_start(st, rq->dev, rq->has_mtu ? rq->mtu : 0);
+		return r < 0 ? r : 1;
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -163,6 +170,11 @@ void admin_poll(struct ip_stack *st)
 		store_release(&st->shm->admin_ans.done, 0);
 		return;
 	}
+	if (st->link_set_for == open_seq(st)) {
+		link_set_finish(st);
+		return;
+	}
+	st->link_set_for = 0;
 	if (len <= sizeof(copy)) {
 		memcpy(copy, st->admin->request, len);
 		rq = strata__control__request__unpack(NULL, len, copy);

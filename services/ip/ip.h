@@ -163,6 +163,7 @@ struct ip_stack {
 	u8 announce_left[LINK_DEVS];
 	struct timer announce_timer, sweep_timer;
 	struct ip_ping ping;
+	u32 link_set_for;		/* the admin request that waits for linkd; 0: none */
 };
 
 #endif

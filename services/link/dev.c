@@ -95,8 +95,8 @@ int dev_set_up(struct net_device *dev, int sock)
 	dev->ifindex = (u32)ifr.ifr_ifindex;
 	if (ioctl(sock, SIOCGIFMTU, &ifr) < 0)
 		return -errno;
-	if (ifr.ifr_mtu != dev->conf->mtu) {
-		ifr.ifr_mtu = dev->conf->mtu;
+	if (ifr.ifr_mtu != (int)dev->mtu) {
+		ifr.ifr_mtu = (int)dev->mtu;
 		if (ioctl(sock, SIOCSIFMTU, &ifr) < 0)
 			return -errno;
 	}
@@ -110,6 +110,14 @@ int dev_set_up(struct net_device *dev, int sock)
 	return 0;
 }
 
+/* What was set at run time holds until the configuration says something else. The slot may have been another device's. */
+static u32 mtu_at_start(const struct link_dev *s, const struct conf_dev *conf)
+{
+	bool set = s->set_mtu && s->set_conf == conf->mtu && !strncmp(s->name, conf->name, sizeof(s->name));
+
+	return set ? s->set_mtu : conf->mtu;
+}
+
 static void dev_describe(struct net_device *dev)
 {
 	struct link_dev *s = dev->shm;
@@ -117,7 +125,9 @@ static void dev_describe(struct net_device *dev)
 	snprintf(s->name, sizeof(s->name), "%s", dev->conf->name);
 	snprintf(s->driver, sizeof(s->driver), "%s", dev->ops->driver);
 	memcpy(s->mac, dev->mac, ETH_ALEN);
-	s->mtu = dev->conf->mtu;
+	s->mtu = (u16)dev->mtu;
+	if (s->mtu == dev->conf->mtu)
+		s->set_mtu = 0;
 	s->ifindex = dev->ifindex;
 	s->features = dev->features;
 	store_release(&s->up, 1);
@@ -143,6 +153,7 @@ int dev_open(struct linkd *l, const struct conf_dev *conf, int parked)
 		return -EINVAL;
 	}
 	memcpy(dev->mac, conf->mac, ETH_ALEN);
+	dev->mtu = mtu_at_start(dev->shm, conf);
 	napi_attach(dev, &l->shm->posted[dev->index * RX_POSTS]);
 	r = netns_enter(conf->netns, &back);
 	if (r == 0) {
@@ -160,6 +171,40 @@ int dev_open(struct linkd *l, const struct conf_dev *conf, int parked)
 	}
 	dev_describe(dev);
 	l->ndevs++;
+	return 0;
+}
+
+static int interface_mtu(const struct net_device *dev, u32 mtu)
+{
+	struct ifreq ifr = { .ifr_mtu = (int)mtu };
+	int back, r = netns_enter(dev->conf->netns, &back), sock, left;
+
+	if (r < 0)
+		return r;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", dev->conf->name);
+	sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (sock < 0 || ioctl(sock, SIOCSIFMTU, &ifr) < 0)
+		r = -errno;
+	if (sock >= 0)
+		close(sock);
+	left = netns_leave(back);
+	return r ? r : left;
+}
+
+/* The interface first: what it refuses is not noted. A death between is healed by asking again. */
+int dev_set_mtu(struct net_device *dev, u32 mtu)
+{
+	int r = interface_mtu(dev, mtu);
+
+	if (r < 0) {
+		log_warn("%s: MTU %u: %s", dev->conf->name, mtu, strerror(-r));
+		return r;
+	}
+	dev->mtu = mtu;
+	dev->shm->set_conf = dev->conf->mtu;
+	dev->shm->set_mtu = (u16)(mtu == dev->conf->mtu ? 0 : mtu);
+	dev->shm->mtu = (u16)mtu;
+	log_info("%s: MTU %u", dev->conf->name, mtu);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ struct net_device {
 	int fd;
 	u32 index, ifindex;
 	u8 mac[ETH_ALEN];
+	u32 mtu;
 	u32 features;			/* LINK_F_* */
 	u32 vnet_len;			/* bytes of vnet header on every read and write: 0 or 10 */
 	bool up;
@@ -88,6 +89,7 @@ void dev_fd_stop(struct net_device *dev);
 /* dev.c – from configuration to open devices. */
 int dev_set_up(struct net_device *dev, int sock);	/* MTU, queue length, IFF_UP of the interface */
 int dev_open(struct linkd *l, const struct conf_dev *conf, int parked);	/* appends to l->dev; explained on the log */
+int dev_set_mtu(struct net_device *dev, u32 mtu);	/* at run time; a successor does the same */
 void dev_close_all(struct linkd *l);
 
 static inline void dev_count(_Atomic u64 *v, u64 n) { store_relaxed(v, load_relaxed(v) + n); }

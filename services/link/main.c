@@ -62,13 +62,13 @@ static u32 poll_tx(void *arg, u32 budget)
 	u32 n;
 
 	linkd.now = daemon_.loop.now;
-	n = link_tx_poll(&linkd, budget);
+	n = link_tx_poll(&linkd, budget) + link_admin_poll(&linkd);
 	note_bulk();
 	loop_deadline(&daemon_.loop, net_tx_deadline(&linkd));
 	return n;
 }
 
-static bool pending_tx(void *arg) { return link_tx_pending(&linkd); }
+static bool pending_tx(void *arg) { return link_tx_pending(&linkd) || link_admin_pending(&linkd); }
 
 static int open_device(struct daemon *d, const struct conf_dev *conf)
 {
@@ -114,6 +114,7 @@ static int start(struct daemon *d)
 	linkd.now = clock_ns();
 	linkd.bell = bell;
 	linkd.ctx = d;
+	linkd.ip = d->ip;
 	forget_devices(d);
 	r = link_attach(&linkd, d);
 	for (u32 i = 0; i < d->conf.ndevs && r == 0; i++)

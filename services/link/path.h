@@ -56,6 +56,7 @@ struct softnet_data {
 
 struct linkd {
 	struct link_shm *shm;
+	const struct ip_shm *ip;	/* its requests: admin.c */
 	struct counters *counters;
 	struct pools *pools;
 	struct pool *pool;		/* our own, owner's end */
@@ -124,6 +125,10 @@ bool dev_flush_completions(struct linkd *l);		/* publishes; true: all of them */
 int tcp_gso_segment(const struct frame *f, u16 mss, u32 first, u32 *ret_done,
 		    int (*out)(void *arg, const struct frame *seg), void *arg);
 int skb_checksum_help(struct frame *f, u8 scratch[256]);
+
+/* ---- requests: admin.c ---- */
+bool link_admin_pending(const struct linkd *l);
+u32 link_admin_poll(struct linkd *l);
 
 /* ---- start is restart: attach.c ---- */
 /* In this order: link_attach(), dev_open() of every device, link_take_over(). */

@@ -64,6 +64,7 @@ static int attach(struct tcpd *x)
 	x->t = (struct tcp_stack){ .ops = &ops, .ctx = x, .now = clock_ns(), .t = &x->d.tcp->t, .secret = secret, .counters = x->d.counters,
 				   .conf = &x->d.conf, .plain = x->d.tcp->plain };
 	x->cause = (struct cause){ .ring = R_NONE };
+	x->dev_seq = load_acquire(&x->d.ip->dev_seq);	/* before any route is asked for */
 	if ((r = rings_attach(x)) || (r = fars_open(x)) || (r = mbox_attach(x)) || (r = tcp_attach(&x->t)))
 		return r;
 	if ((r = tcp_lots_open(x)) || (r = tcp_lots_walk(x)))

@@ -7,6 +7,8 @@
 
 #define COMPACT_PASSES 64u	/* without an idle one between them */
 
+static bool devices_changed(struct tcpd *x) { return load_relaxed(&x->d.ip->dev_seq) != x->dev_seq; }
+
 u32 tcpd_poll(void *arg, u32 budget)
 {
 	struct tcpd *x = arg;
@@ -14,6 +16,10 @@ u32 tcpd_poll(void *arg, u32 budget)
 
 	x->pass++;
 	x->t.now = x->d.loop.now;
+	if (unlikely(devices_changed(x))) {
+		x->dev_seq = load_acquire(&x->d.ip->dev_seq);	/* pairs with the release in ipd's link_set_finish() */
+		tcp_routes_changed(&x->t);
+	}
 	work = done = rings_completions(x);
 	work += mbox_poll(x);
 	work += kicks_poll(x);
@@ -50,5 +56,5 @@ bool tcpd_pending(void *arg)
 {
 	struct tcpd *x = arg;
 
-	return x->unsent || x->nnews || rings_pending(x) || mbox_pending(x) || kicks_pending(x);
+	return x->unsent || x->nnews || devices_changed(x) || rings_pending(x) || mbox_pending(x) || kicks_pending(x);
 }

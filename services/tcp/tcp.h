@@ -72,6 +72,9 @@ void tcp_v4_err(struct tcp_stack *t, const struct ip_cb *cb, const u8 *data, u32
 /* ipd could not send a segment of sk (positive errno): EHOSTUNREACH fails a connect, is soft otherwise. */
 void tcp_xmit_failed(struct tcp_stack *t, u32 sk, int error);
 
+/* A device's MTU is another: connections ask for their routes again. */
+void tcp_routes_changed(struct tcp_stack *t);
+
 /* The application's words of sk changed (kick): new bytes, read progress, shutdown, options. tx2 begins here. */
 void tcp_kick(struct tcp_stack *t, u32 sk);
 /* A holder without the shim: 0, from now on words and transmit ring of a connection are `plain`; -ENOTCONN; -ECONNRESET.

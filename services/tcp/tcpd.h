@@ -71,6 +71,7 @@ struct tcpd {
 	bool waiting;					/* a connection has enough out; completions let it go on */
 	bool unsent;					/* something happened outside the poll: flush before sleeping */
 	u32 pass;
+	u32 dev_seq;					/* of ip_shm, as last seen */
 	u32 loans[SK_MAX + 1];				/* transmit buffers out, by socket; the last: of none */
 	struct app_arena arena[ARENA_MAX];
 	u64 mapped[ARENA_MAX / 64];			/* those that are */
