@@ -291,6 +291,13 @@ static void push_on_the_last_segment(void)
 	while (next(p))
 		CHECK_EQ(!!(p->got.flags & TCP_PSH), !unseen(p));
 	say_ack(p, 5000);
+	conn(p)->cwnd = 4;
+	write_n(p, 20 * 1460);			/* in bursts as the window allows: only the last of all has PSH */
+	for (u32 i = 0; i < 20; i++) {
+		while (next(p))
+			CHECK_EQ(!!(p->got.flags & TCP_PSH), p->got.seq + p->got.len == snd_wire(conn(p), conn(p)->write_seq));
+		say_ack(p, MIN(2920u, (u32)(snd_nxt(conn(p)) - snd_una(conn(p)))));
+	}
 	close_window(p);
 	for (u32 i = 0; i < 5; i++)
 		write_n(p, 200);
