@@ -195,6 +195,26 @@ static void options(void)
 	end(h);
 }
 
+/* RFC 1122 3.2.1.8: whatever has a length and is neither a source route nor malformed passes, stream identifier (136) and all. */
+static void unknown_options_are_ignored(void)
+{
+	struct host *h = quiet();
+	u32 n = 0;
+
+	for (u32 kind = 2; kind < 256; kind++) {
+		u8 o[] = { 1, (u8)kind, 4, 0, 0, 1, 1, 1 };
+
+		if (kind == 7 || kind == 68 || kind == 131 || kind == 137)
+			continue;
+		host_frame_in(h, ETH_P_IP, buf, with_options(o, sizeof(o)), PACKET_HOST);
+		CHECK_EQ(delivered(h), 1);
+		n++;
+	}
+	CHECK_EQ(n, 250);
+	CHECK_EQ(host_drain(h), 0);
+	end(h);
+}
+
 static void any_order(void)
 {
 	struct host *h = quiet();
@@ -330,4 +350,5 @@ static void survives_a_restart(void)
 }
 
 UNIT_MAIN(UNIT(padding_is_trimmed), UNIT(every_bit_flipped), UNIT(malformed_with_good_checksum), UNIT(martians), UNIT(options),
-	  UNIT(any_order), UNIT(congestion_marks_of_fragments), UNIT(overlaps_discard_everything), UNIT(time_exceeded), UNIT(limits), UNIT(survives_a_restart))
+	  UNIT(unknown_options_are_ignored), UNIT(any_order), UNIT(congestion_marks_of_fragments), UNIT(overlaps_discard_everything),
+	  UNIT(time_exceeded), UNIT(limits), UNIT(survives_a_restart))
