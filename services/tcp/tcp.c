@@ -298,8 +298,15 @@ static void show(struct tcp_conn *c)
 /* What an ACK released, or the application wrote. */
 static void tcp_data_snd_check(struct tcp_conn *c)
 {
-	tcp_xmit_retransmit_queue(c);
-	tcp_write_xmit(c, false);
+	bool new_first = c->cf & CF_NEW_FIRST;
+
+	c->cf &= ~(u32)CF_NEW_FIRST;
+	if (!new_first || !tcp_write_xmit(c, false)) {
+		if (new_first)
+			c->cf &= ~(u32)CF_FRTO;		/* RFC 5682 2.1 (2a): there is nothing to see it by */
+		tcp_xmit_retransmit_queue(c);
+		tcp_write_xmit(c, false);
+	}
 	tcp_check_probe0(c);
 }
 

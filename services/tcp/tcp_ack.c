@@ -68,7 +68,7 @@ static void count_acked(struct tcp_conn *c, struct tcp_rec *r, u32 n, struct tcp
 		a->retrans_acked = true;
 		a->retrans_xmit = MAX(a->retrans_xmit, r->xmit);
 	} else if (!(r->flags & REC_SACKED)) {
-		a->orig_acked = true;
+		a->orig_acked |= !after(r->end, c->high_seq);
 		a->last_xmit = r->xmit;
 		if (!a->first_xmit)
 			a->first_xmit = r->xmit;
@@ -191,6 +191,14 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 	}
 }
 
+/* Nothing is in flight, but a DSACK may say that what was sent again was not needed. */
+static void late_dsack(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo *a)
+{
+	tcp_sacktag(c, g, a);
+	if (a->dsack)
+		tcp_fastretrans_alert(c, g, a);
+}
+
 /* 1: fine; 0: older than what is known; -1: acknowledges what was never sent, or is impossibly old (RFC 5961 5.2). */
 int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 {
@@ -224,6 +232,8 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 	if (a.advanced)
 		advanced(c, ack, &a);
 	if (!had_data) {
+		if (g->nsack)
+			late_dsack(c, g, &a);
 		tcp_check_probe0(c);
 		if (before(snd_nxt(c), snd_end(c)))	/* the window may have opened */
 			tcp_mark_dirty(c, CF_XMIT);

@@ -94,8 +94,7 @@ u32 tcp_ooo_collect(struct tcp_conn *c, u64 (*ret)[2], u32 max)
 
 static void remember_recent(struct tcp_conn *c, u64 start)
 {
-	c->ooo_recent[2] = c->ooo_recent[1];
-	c->ooo_recent[1] = c->ooo_recent[0];
+	memmove(c->ooo_recent + 1, c->ooo_recent, sizeof(c->ooo_recent) - sizeof(c->ooo_recent[0]));
 	c->ooo_recent[0] = start;
 }
 
@@ -240,6 +239,7 @@ static void receive_fin(struct tcp_conn *c)
 {
 	u64 fin = rcv_nxt(c) + 1;
 
+	c->fin_early = 0;
 	store_release(&c->b.s->fin, fin);
 	store_release(&c->b.s->rx_head, fin);
 	tcp_ooo_reset(c);
@@ -291,8 +291,9 @@ void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g)
 
 	if (!g->len && !fin)
 		return;
-	if (fin_rcv(c)) {		/* RFC 9293 3.10.7.4: nothing comes after a FIN; tell it again */
-		tcp_mark_dirty(c, CF_ACK_NOW);
+	if (fin_rcv(c)) {		/* RFC 9293 3.10.7.4: what comes after a FIN is ignored, what came before it is told again */
+		if (before(off, nxt))
+			tcp_mark_dirty(c, CF_ACK_NOW);
 		return;
 	}
 	if (g->len && !after(end, nxt) && !(fin && end == nxt)) {	/* old: RFC 2883 4.1 */
@@ -306,6 +307,8 @@ void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g)
 		fin = false;
 	}
 	if (after(off, nxt)) {
+		if (fin)
+			c->fin_early = end + 1;
 		if (after(end, off))
 			queue_out_of_order(c, g, off, end);
 		else
@@ -318,7 +321,7 @@ void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g)
 		queue_in_order(c, g, off, end);
 	else if (g->len && !fin)
 		tcp_mark_dirty(c, CF_ACK_NOW);	/* a probe of a zero window */
-	if (fin && rcv_nxt(c) == end)
+	if ((fin && rcv_nxt(c) == end) || c->fin_early == rcv_nxt(c) + 1)
 		receive_fin(c);
 }
 

@@ -147,6 +147,8 @@ static u8 *sack_blocks(struct tcp_conn *c, u8 *p, u32 room)
 	}
 	if (c->ooo_count && n < max)
 		n += tcp_ooo_collect(c, blocks + n, max - n);
+	for (u32 i = dsack; i < n; i++)		/* a FIN has a number of its own */
+		blocks[i][1] += c->fin_early && blocks[i][1] + 1 == c->fin_early;
 	if (!n)
 		return p;
 	*p++ = TCPOPT_NOP;

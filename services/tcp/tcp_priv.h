@@ -79,7 +79,7 @@ struct tcp_seg {
 enum { CF_DIRTY = 1, CF_XMIT = 2, CF_ACK_NOW = 4, CF_ACK_SCHED = 8, CF_WINDOW = 16, CF_WAIT = 32, CF_HASHED = 64,
        CF_BOUND = 128, CF_LISTENING = 256, CF_OPEN = 512, CF_TLP = 1024, CF_FRTO = 2048, CF_PROBE0 = 4096,
        CF_RACK_TIMER = 8192, CF_RESTARTED = 16384,
-       CF_QUIET = 32768 /* a disconnect: no state_change */ };
+       CF_QUIET = 32768 /* a disconnect: no state_change */, CF_NEW_FIRST = 65536 /* F-RTO: new data before what is marked lost */ };
 enum { ECN_QUEUE_CWR = 1, ECN_SEEN = 2 };	/* tcp_conn.ecn */
 enum xmit_kind { XMIT_ACK, XMIT_NEW, XMIT_AGAIN };	/* SACK blocks go with the first, ECN marks with the second */
 enum conn_ca_state { CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
@@ -97,7 +97,8 @@ struct tcp_conn {
 	struct tcp_rec *head, *tail;	/* in flight, in order */
 	u64 write_seq;			/* end of what the application wrote, validated */
 	u64 snd_sml;			/* end of the last small segment (Minshall) */
-	u64 high_seq, undo_marker, tlp_high, sacked_high;
+	u64 high_seq, tlp_high, sacked_high;
+	u64 undo_marker;		/* first offset of what may turn out to have been sent again for nothing, + 1; 0: nothing */
 	u32 packets_out, sacked_out, lost_out, retrans_out;
 	u32 cwnd, ssthresh, cwnd_cnt, prior_cwnd, prior_ssthresh;
 	u32 prr_delivered, prr_out, txid, delivered, delivered_ce;
@@ -120,7 +121,8 @@ struct tcp_conn {
 	/* receive */
 	u64 last_ack;			/* rcv_nxt in the last ACK sent */
 	u64 dsack_start, dsack_end;	/* to report once (RFC 2883) */
-	u64 ooo_recent[3];		/* start offsets of intervals to report first */
+	u64 fin_early;			/* offset + 1 of a FIN that came before all its data; 0: none. Forgotten by a successor: sent again */
+	u64 ooo_recent[4];		/* start offsets of intervals to report first */
 	u64 last_heard;			/* any segment: keep-alive counts from here */
 	u32 rcv_mss, quick, ooo_count, challenge_time;
 	u8 pingpong, nooo_hi;

@@ -83,7 +83,7 @@ static void enter_recovery(struct tcp_conn *c)
 	if (c->ca_state < CA_CWR)
 		init_reduction(c);
 	c->high_seq = snd_nxt(c);
-	c->undo_marker = snd_una(c);
+	c->undo_marker = snd_una(c) + 1;
 	c->undo_retrans = (s32)c->retrans_out;
 	c->retrans_stamp = 0;
 	c->ca_state = CA_RECOVERY;
@@ -103,7 +103,7 @@ void tcp_enter_loss(struct tcp_conn *c)
 
 	if (first) {
 		init_reduction(c);
-		c->undo_marker = snd_una(c);
+		c->undo_marker = snd_una(c) + 1;
 		c->undo_retrans = 0;
 		c->retrans_stamp = 0;
 		if (c->ca->event)
@@ -135,21 +135,34 @@ void tcp_enter_loss(struct tcp_conn *c)
 	c->cf &= ~(u32)(CF_TLP | CF_RACK_TIMER);
 }
 
+/* RFC 5682 3.1, for SACK: what was never sent again is acknowledged: the time-out was spurious. Without SACK it may have
+ * waited behind a hole, so then only the timestamp can tell. true: undone. */
+static bool frto(struct tcp_conn *c, const struct tcp_seg *g, const struct tcp_ackinfo *a)
+{
+	if ((has_sack(c) && a->orig_acked) || (a->advanced && packet_delayed(c, g))) {
+		undo_cwnd_reduction(c, true);
+		c->cf &= ~(u32)CF_FRTO;
+		c->ca_state = CA_OPEN;
+		c->retrans_stamp = 0;
+		return true;
+	}
+	if (after(snd_nxt(c), c->high_seq)) {	/* step 3a: a duplicate behind the new data, the loss was real */
+		if (a->newly_sacked || a->dup)
+			c->cf &= ~(u32)CF_FRTO;
+	} else if (a->advanced) {		/* step 2b: new data instead of what is marked, to see what is acknowledged next */
+		if (has_sack(c) && before(snd_una(c), c->high_seq))
+			c->cf |= CF_NEW_FIRST;
+		else
+			c->cf &= ~(u32)CF_FRTO;
+	}
+	return false;
+}
+
 static void process_loss(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo *a)
 {
-	if (c->cf & CF_FRTO && a->advanced) {
-		/* RFC 5682 3.1: bytes never sent again were acknowledged: the time-out was spurious. Without SACK they may
-		 * have waited behind a hole, so then only the timestamp can tell. */
-		if ((has_sack(c) && a->orig_acked) || packet_delayed(c, g)) {
-			undo_cwnd_reduction(c, true);
-			c->cf &= ~(u32)CF_FRTO;
-			c->ca_state = CA_OPEN;
-			c->retrans_stamp = 0;
-			return;
-		}
-		c->cf &= ~(u32)CF_FRTO;
-	}
-	if (!before(snd_una(c), c->high_seq)) {
+	if (c->cf & CF_FRTO && frto(c, g, a))
+		return;
+	if (has_sack(c) ? !before(snd_una(c), c->high_seq) : after(snd_una(c), c->high_seq)) {	/* RFC 6582 4, as in leave() */
 		if (may_undo(c, g))
 			undo_cwnd_reduction(c, false);
 		c->ca_state = CA_OPEN;
@@ -168,7 +181,7 @@ static bool leave(struct tcp_conn *c, const struct tcp_seg *g)
 	if (c->ca_state == CA_RECOVERY) {
 		if (may_undo(c, g))
 			undo_cwnd_reduction(c, false);
-		else if (!has_sack(c) && snd_una(c) == c->high_seq && c->packets_out)
+		else if (!has_sack(c) && snd_una(c) == c->high_seq)
 			return false;	/* RFC 6582 4: stay, lest old duplicates start another */
 	} else if (c->ca_state == CA_CWR && snd_una(c) == c->high_seq && (c->packets_out || c->ecn & ECN_QUEUE_CWR)) {
 		/* The peer echoes until it has our CWR, in data beyond: those echoes are of the mark that was answered */
@@ -180,11 +193,12 @@ static bool leave(struct tcp_conn *c, const struct tcp_seg *g)
 		c->cwnd = MIN(c->cwnd, MAX(c->ssthresh, 2u));
 	if (!c->ca->cong_control && c->ca_state == CA_RECOVERY && c->undo_marker)
 		c->cwnd = MAX(c->ssthresh, 2u);
-	c->undo_marker = 0;
+	if (!has_sack(c)) {
+		c->undo_marker = 0;
+		c->sacked_out = 0;
+	}			/* else a DSACK may tell yet that it was for nothing */
 	c->retrans_stamp = 0;
 	c->ca_state = CA_OPEN;
-	if (!has_sack(c))
-		c->sacked_out = 0;
 	return true;
 }
 
@@ -228,6 +242,8 @@ void tcp_fastretrans_alert(struct tcp_conn *c, const struct tcp_seg *g, struct t
 	} else if (!has_sack(c) && a->dup && c->sacked_out + 1 < MAX(c->packets_out, 1u) + 1) {
 		c->sacked_out = MIN(c->sacked_out + 1, c->packets_out);
 	}
+	if (a->dsack && c->ca_state <= CA_DISORDER && may_undo(c, g))
+		undo_cwnd_reduction(c, false);
 	if (has_sack(c))
 		tcp_rack_detect_loss(c);
 	if (c->lost_out > lost)
@@ -260,6 +276,10 @@ static void prr(struct tcp_conn *c, const struct tcp_ackinfo *a)
 		n = MAX(n, 1u);
 	if (!n || !c->prior_cwnd)
 		return;
+	if (!c->packets_out) {		/* all is through: where the reduction was to end */
+		c->cwnd = MAX(c->ssthresh, 2u);
+		return;
+	}
 	if (a->prior_state >= CA_CWR)
 		c->prr_delivered += n;
 	else				/* init_reduction() has counted them, if the window was the limit */

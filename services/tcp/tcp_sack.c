@@ -79,7 +79,7 @@ static void mark_sacked(struct tcp_conn *c, struct tcp_rec *r, struct tcp_ackinf
 	if (r->flags & REC_RETRANS)
 		c->retrans_out -= r->pcount;
 	if (!(r->flags & REC_EVER)) {
-		a->orig_acked = true;
+		a->orig_acked |= !after(r->end, c->high_seq);
 		a->sack_xmit = r->xmit;
 		if (before(r->end, c->sacked_high))
 			c->reord_seen = 1;	/* never sent again, and arrived after later ones */
@@ -149,7 +149,7 @@ void tcp_sacktag(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ackinfo
 		i = 1;
 		if (before(s, e) && !after(e, snd_nxt(c)) && e - s < (1u << 30)) {
 			a->dsack = true;
-			if (c->undo_marker && c->undo_retrans > 0 && after(e, c->undo_marker))
+			if (c->undo_marker && c->undo_retrans > 0 && !before(e, c->undo_marker))
 				c->undo_retrans -= MIN((s32)tcp_pcount(c, e - s), c->undo_retrans);
 			c->rack_steps = (u8)MIN(c->rack_steps + 1, 255);
 			c->reord_seen |= c->undo_marker != 0;

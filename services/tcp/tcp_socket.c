@@ -160,10 +160,10 @@ void tcp_conn_start(struct tcp_conn *c)
 {
 	tcp_recs_free(c);
 	c->write_seq = load_relaxed(&c->h->valid_tx_head);
-	c->snd_sml = c->high_seq = c->undo_marker = c->tlp_high = c->sacked_high = snd_una(c);
+	c->snd_sml = c->high_seq = c->tlp_high = c->sacked_high = snd_una(c);
 	c->packets_out = c->sacked_out = c->lost_out = c->retrans_out = 0;
 	c->srtt8_us = c->mdev4_us = c->mdev_max4_us = c->rttvar4_us = c->min_rtt_us = 0;
-	c->rtt_seq = c->retrans_stamp = c->last_send = 0;
+	c->rtt_seq = c->retrans_stamp = c->last_send = c->undo_marker = 0;
 	c->rack_xmit = c->rack_end = c->rack_rtt_us = 0;
 	c->max_wnd = load_relaxed(&c->h->snd_wnd);
 	c->rto = TCP_TIMEOUT_INIT;
@@ -175,7 +175,7 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->ecn = 0;
 	c->delivered_ce = 0;
 	c->last_ack = rcv_nxt(c);
-	c->dsack_start = c->dsack_end = 0;
+	c->dsack_start = c->dsack_end = c->fin_early = 0;
 	tcp_ooo_recount(c);
 	c->quick = TCP_QUICKACKS;
 	c->rcv_mss = TCP_DEFAULT_MSS;

@@ -243,7 +243,7 @@ static bool data_after_close(struct tcp_conn *c, const struct tcp_seg *g)
 	if (!is_orphan(c) || !g->len || !after(rcv_off(c, g->seq) + g->len, rcv_nxt(c)))
 		return false;
 	conn_count(c, DROP_TCP_CLOSED);
-	tcp_send_active_reset(c);
+	tcp_v4_send_reset(c->t, g);
 	tcp_done(c, ECONNRESET);
 	return true;
 }
@@ -258,7 +258,8 @@ void tcp_after_ack(struct tcp_conn *c)
 			tcp_done(c, 0);
 			return;
 		}
-		tcp_send_ack(c);
+		if (after(rcv_nxt(c), c->last_ack))
+			tcp_send_ack(c);
 		tcp_time_wait(c);
 		return;
 	}

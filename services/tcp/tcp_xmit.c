@@ -293,6 +293,8 @@ void tcp_send_active_reset(struct tcp_conn *c)
 	struct tcp_raw r = { .tuple = c->h->tuple, .seq = snd_wire(c, snd_nxt(c)), .ack = rcv_wire(c, rcv_nxt(c)),
 			     .flags = TCP_RST | TCP_ACK, .tos = c->h->tos, .ttl = c->h->ttl, .sk = NONE, .mark = c->h->mark };
 
+	if (phase(c) == TCPP_SYNC)
+		r.optlen = (u8)tcp_established_options(c, r.opts, false);	/* RFC 7323 3.2 */
 	if (!tcp_send_raw(c->t, &r))
 		conn_count(c, TCP_OUT_RSTS);
 }

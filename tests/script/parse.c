@@ -115,6 +115,16 @@ static bool take_run(struct script *s, struct words *w)
 	return s->where;
 }
 
+/* What the kernel must be told to behave as the script says: "sysctl tcp_rfc1337 1". */
+static bool take_sysctl(struct script *s, struct words *w)
+{
+	if (s->nsysctls == ARRAY_SIZE(s->sysctl) || w->n - w->at != 2)
+		return false;
+	snprintf(s->sysctl[s->nsysctls][0], sizeof(s->sysctl[0][0]), "%s", word_next(w));
+	snprintf(s->sysctl[s->nsysctls++][1], sizeof(s->sysctl[0][0]), "%s", word_next(w));
+	return true;
+}
+
 static bool take_set(struct script *s, struct words *w)
 {
 	const char *name = word_next(w), *value = w->at < w->n ? w->w[w->at] : "";
@@ -211,6 +221,8 @@ static bool take_line(struct script *s, const char *file, char *line, u32 number
 			good = take_run(s, &w);
 		else if (word_is(&w, "set"))
 			good = take_set(s, &w);
+		else if (word_is(&w, "sysctl"))
+			good = take_sysctl(s, &w);
 		else if (word_is(&w, "begin"))
 			good = take_file(s, begin_file(s, word_next(&w)), depth + 1);
 		else if (s->nevents == MAX_EVENTS - 1)

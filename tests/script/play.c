@@ -46,7 +46,8 @@ void player_trace(struct player *p, u64 at, const char *what)
 	snprintf(p->trace[p->ntrace++ % TRACE], sizeof(p->trace[0]), "%9.6f %.180s", player_seconds(p, at), what);
 }
 
-/* How far from its time something may happen that was to happen after t. The kernel's timers are late by up to an eighth. */
+/* How far from its time something may happen that was to happen after t. The kernel's timers are late by up to
+ * an eighth, and what follows then seems early. */
 u64 player_slack(const struct player *p, u64 t)
 {
 	return p->s->tolerance + p->h->slack + (p->h->where == ON_KERNEL ? t / 8 : 0);
@@ -90,7 +91,7 @@ static void nothing_came(struct player *p)
 /* The k'th of the segments that the line expects; when it came. */
 static u64 expect_one(struct player *p, u32 k)
 {
-	u64 early = player_slack(p, 0), late = player_slack(p, p->e->hi), lo = at_least(p), hi = at_most(p);
+	u64 early = player_slack(p, p->e->lo / 2), late = player_slack(p, p->e->hi), lo = at_least(p), hi = at_most(p);
 	char why[600] = "", text[300];
 	const struct pkt *got;
 

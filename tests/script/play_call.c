@@ -104,7 +104,7 @@ static void judge_blocked(struct player *p, struct blocked *b)
 	judge(p, c, &b->a, why, sizeof(why));
 	if (why[0])
 		player_fail(p, "that result\ncame: %s", why);
-	else if (b->end + player_slack(p, 0) < lo || b->end > hi + player_slack(p, c->hi))
+	else if (b->end + player_slack(p, c->lo / 2) < lo || b->end > hi + player_slack(p, c->hi))
 		player_fail(p, "it to return, %.6f to %.6f\ncame: at %.6f", player_seconds(p, lo), player_seconds(p, hi),
 			    player_seconds(p, b->end));
 	note_socket(p, c, &b->a);

@@ -38,6 +38,7 @@ static int sysctl_write(const char *name, const char *value)
 
 static int sysctls(const struct script *s)
 {
+	char name[64];
 	int r = 0;
 
 	sysctl_write("ipv6/conf/all/disable_ipv6", "1");	/* there may be none */
@@ -47,6 +48,10 @@ static int sysctls(const struct script *s)
 		r = r ? r : sysctl_write("ipv4/tcp_timestamps", "0");
 	if (s->no_window_scaling)
 		r = r ? r : sysctl_write("ipv4/tcp_window_scaling", "0");
+	for (u32 i = 0; i < s->nsysctls; i++) {
+		snprintf(name, sizeof(name), "ipv4/%s", s->sysctl[i][0]);
+		r = r ? r : sysctl_write(name, s->sysctl[i][1]);
+	}
 	return r;
 }
 

@@ -103,6 +103,8 @@ struct script {
 	u32 rcvbuf, sndbuf, mtu;	/* 0: the host's own */
 	bool no_sack, no_timestamps, no_window_scaling;
 	char congestion[16];
+	char sysctl[4][2][40];		/* of the kernel alone */
+	u32 nsysctls;
 	u64 tolerance;
 	char sock[MAX_SOCKS][16];
 	struct event event[MAX_EVENTS];

@@ -148,7 +148,7 @@ void segment_note(struct wire_state *w, const struct pkt *p, char *why, size_t l
 	int i = segment_flow(w, p);
 	struct flow *f = i < 0 ? NULL : &w->flow[i];
 	const u8 *o;
-	u32 edge;
+	u32 edge, scale;
 
 	if (csum_fold(csum_partial(p->tcp, p->len, csum_pseudo(p->saddr, p->daddr, 6, p->len))))
 		say(why, len, "its checksum is wrong; ");
@@ -170,10 +170,12 @@ void segment_note(struct wire_state *w, const struct pkt *p, char *why, size_t l
 		f->has_edge = false;
 		return;
 	}
-	edge = from_be32(t->ack_seq) + ((u32)from_be16(t->window) << (f->scaled_in && f->scaled_out ? f->wscale_out : 0));
-	if (f->has_edge && (s32)(edge - f->edge) < 0)
+	scale = f->scaled_in && f->scaled_out ? f->wscale_out : 0;
+	edge = from_be32(t->ack_seq) + ((u32)from_be16(t->window) << scale);
+	if (f->has_edge && (s32)(edge - f->edge) <= -(1 << scale))	/* RFC 7323 2.4: rounding is no shrinking */
 		say(why, len, "the window shrinks by %u: its right edge was promised; ", f->edge - edge);
-	f->edge = edge;
+	if (!f->has_edge || (s32)(edge - f->edge) > 0)
+		f->edge = edge;
 	f->has_edge = true;
 }
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define RING (1u << 20)		/* as the daemons' default */
+#define RX_RING (8u << 20)	/* as the daemons' defaults */
+#define TX_RING (4u << 20)
 
 /* ---- what TCP asks of its surroundings ---- */
 
@@ -120,7 +121,7 @@ static void *zeroed(size_t n)
 static void configure(struct virtual *v, const struct script *s)
 {
 	v->mtu = s->mtu ? s->mtu : 1500;
-	v->ring = s->rcvbuf ? s->rcvbuf : RING;
+	v->ring = s->rcvbuf ? s->rcvbuf : RX_RING;
 	v->conf = (struct config){ .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 128,
 				   .timestamps = !s->no_timestamps, .sack = !s->no_sack, .window_scaling = !s->no_window_scaling, .ttl = 64 };
 	memcpy(v->conf.congestion, s->congestion[0] ? s->congestion : "cubic", s->congestion[0] ? sizeof(s->congestion) : sizeof("cubic"));
@@ -143,16 +144,13 @@ static int start(struct host *h, const struct script *s)
 	v->h = h;
 	v->child = ARENA_ACTIVE;
 	configure(v, s);
-	tx = s->sndbuf ? s->sndbuf : RING;
+	tx = s->sndbuf ? s->sndbuf : TX_RING;
 	v->t = (struct tcp_stack){ .ops = &ops, .ctx = v, .now = h->now, .t = zeroed(sizeof(struct tcp_tables)), .secret = &v->secret,
 				   .counters = &v->counters, .conf = &v->conf };
 	a = &v->t.arena[0];
 	*a = (struct arena_map){ zeroed(arena_stack_bytes(v->ring)), zeroed(arena_client_bytes(tx)), v->ring, tx, 0, true };
-	for (u32 i = 0; i < ARENA_SLOTS; i++) {		/* so that a stream of any length passes 2^32 */
-		store_relaxed(&a->client->sk[i].rx_tail, 0xfffff000ull + i);
-		store_relaxed(&a->client->sk[i].tx_head, 0xffffe000ull + i);
+	for (u32 i = 0; i < ARENA_SLOTS; i++)	/* offsets begin at 0, as in an arena that is new */
 		store_relaxed(&a->client->sk[i].arm, 1);
-	}
 	r = tcp_attach(&v->t);
 	if (!r)
 		tcp_arena_added(&v->t, 0);

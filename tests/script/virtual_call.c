@@ -98,7 +98,7 @@ static s64 do_send(struct virtual *v, s8 as, const struct call *c)
 {
 	struct sockbuf b = view(v, v->sk[as]);
 	u32 state = load_relaxed(&b.s->state), n, *off = &v->h->tx_off[as];
-	u64 head = load_relaxed(&b.c->tx_head);
+	u64 head = load_relaxed(&b.c->tx_head), used, limit;
 	int e = pending_error(&b, true);
 
 	if (e)
@@ -111,7 +111,9 @@ static s64 do_send(struct virtual *v, s8 as, const struct call *c)
 		store_relaxed(&b.c->opts, load_relaxed(&b.c->opts) | SKC_MORE);
 	else
 		store_relaxed(&b.c->opts, load_relaxed(&b.c->opts) & ~(u32)SKC_MORE);
-	n = state == SKS_CONNECTED ? (u32)MIN((u64)c->n, b.tx_size - (head - load_relaxed(&b.s->tx_tail))) : 0;
+	used = head - load_relaxed(&b.s->tx_tail);
+	limit = sockbuf_tx_limit(&b);
+	n = state == SKS_CONNECTED && used < limit ? (u32)MIN((u64)c->n, limit - used) : 0;
 	for (u32 i = 0; i < n; i++)
 		b.tx[(head + i) & (b.tx_size - 1)] = stream_byte(*off + i);
 	*off += n;
@@ -240,7 +242,7 @@ static s64 ready(struct virtual *v, u32 sk)
 	bool shut = load_relaxed(&b.c->shut) & SKC_SHUT_RD;
 	u64 used = load_relaxed(&b.c->tx_head) - load_relaxed(&b.s->tx_tail);
 
-	return (readable(&b) || at_end(&b) || shut ? POLLIN : 0) | (used < b.tx_size ? POLLOUT : 0) | (at_end(&b) || shut ? POLLRDHUP : 0);
+	return (readable(&b) || at_end(&b) || shut ? POLLIN : 0) | (used < sockbuf_tx_limit(&b) ? POLLOUT : 0) | (at_end(&b) || shut ? POLLRDHUP : 0);
 }
 
 static s64 do_close(struct virtual *v, u32 sk)
