@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define KERNEL_SLACK (25 * MSEC)
-#define STRATA_SLACK (50 * MSEC)
+#define STRATA_SLACK (100 * MSEC)
 #define STRATA_GAP (3 * MSEC)	/* two things done to daemons at once may be seen in any order, or as one */
 
 u64 real_clock(void)
