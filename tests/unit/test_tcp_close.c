@@ -14,8 +14,8 @@ static void data_after_close_means_reset(void)
 			say_ack(p, 1);
 		say_data(p, 10);
 		REQUIRE(last(p));
-		CHECK_EQ(p->got.flags, TCP_RST | TCP_ACK);
-		CHECK_EQ(p->got.seq, p->ack + (acked ? 0 : 1));
+		CHECK_EQ(p->got.flags, TCP_RST);	/* as to a connection that is no more: the number its ACK asks for */
+		CHECK_EQ(p->got.seq, p->ack);
 		CHECK_EQ(p->r->freed, 1);
 		peer_end(p);
 	}

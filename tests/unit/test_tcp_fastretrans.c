@@ -64,6 +64,10 @@ static void window_after_recovery(void)
 	duplicate(p, 9);
 	CHECK_EQ(conn(p)->ssthresh, 5);
 	say_ack(p, 10 * MSS);
+	CHECK_EQ(conn(p)->ca_state, CA_RECOVERY);	/* RFC 6582 4.1: duplicates of this number may be echoes still */
+	CHECK_EQ(conn(p)->cwnd, 5);
+	write_n(p, MSS);
+	say_ack(p, MSS);
 	CHECK_EQ(conn(p)->ca_state, CA_OPEN);
 	CHECK_EQ(conn(p)->cwnd, 5);
 	peer_end(p);
