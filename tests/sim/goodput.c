@@ -1,90 +1,11 @@
 /* goodput.c – bulk transfers in the simulator against the textbook: response to loss, fairness, speed of recovery.
  *
- *   client  --- data: loss, bandwidth, queue --->  server
- *           <-- ACKs: delay only ----------------
- *
  * Response functions, average window in segments, every 1/p-th data segment lost (the model they are derived in):
  *   reno    sqrt(3 / (2 p)) (Mathis et al. 1997; growth counts segments acknowledged, RFC 3465, so delayed ACKs do not count)
- *   cubic   1.054 RTT^(3/4) / p^(3/4) (RFC 9438 5.2, C = 0.4, beta = 0.7), or reno's where that is more (Reno-friendly, 4.3)
- *
- *   goodput [CASE...] [--trace] [--verbose]     a case by the number TAP gives it */
-#include "sim.h"
-
-#include "services/tcp/path.h"
+ *   cubic   1.054 RTT^(3/4) / p^(3/4) (RFC 9438 5.2, C = 0.4, beta = 0.7), or reno's where that is more (Reno-friendly, 4.3) */
+#include "bulk.h"
 
 #include <math.h>
-#include <stdlib.h>
-
-#define MS NSEC_PER_MSEC
-#define FOR_EVER (1ull << 50)
-
-struct bulk {
-	const char *cong;
-	u32 flows, ring;
-	u64 rtt, bytes_per_sec;
-	u32 queue, every;
-	double loss;
-	bool no_sack;
-};
-
-static bool trace, verbose;
-
-static struct sim *begin(const struct bulk *b, u64 seed)
-{
-	struct sim *s = calloc(1, sizeof(*s));
-
-	assert(s);
-	s->seed = s->rng = seed;
-	s->mtu = 1500;
-	s->ring = b->ring ? b->ring : 1 << 20;
-	s->steady = true;
-	s->trace = trace;
-	for (int i = 0; i < 2; i++)
-		s->wire[i].delay = b->rtt / 2;
-	s->wire[0].loss = b->loss;
-	s->wire[0].every = b->every;
-	s->wire[0].bytes_per_sec = b->bytes_per_sec;
-	s->wire[0].queue = b->queue;
-	s->conf = (struct config){ .rcvbuf = s->ring, .sndbuf = s->ring, .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60,
-				   .tw_max = 1024, .backlog_max = 4096, .timestamps = true, .sack = !b->no_sack,
-				   .window_scaling = true, .ttl = 64 };
-	strcpy(s->conf.congestion, b->cong);
-	if (sim_begin(s))
-		sim_fail(s, "cannot begin");
-	return s;
-}
-
-static void connect_one(struct sim *s, u64 bytes)
-{
-	if (node_connect(&s->node[0], 80, bytes, SIM_MUTE))
-		sim_fail(s, "connect failed at once");
-}
-
-static void until(struct sim *s, u64 t)
-{
-	while (!s->failed && s->now < t)
-		sim_step(s);
-}
-
-static bool end(struct sim *s)
-{
-	bool ok = !s->failed;
-
-	if (s->failed)
-		printf("# %s at %.6f s\n", s->why, (double)(s->now - 1000 * NSEC_PER_SEC) / 1e9);
-	sim_end(s);
-	free(s);
-	return ok;
-}
-
-static u64 received(const struct sim *s)
-{
-	u64 n = 0;
-
-	for (u32 i = 0; i < s->node[1].napp; i++)
-		n += s->node[1].app[i].got;
-	return n;
-}
 
 /* ---- response to loss ---- */
 
@@ -97,58 +18,58 @@ static double cubic_window(double p, double rtt)
 static bool response(const char *cong, u32 every, u64 rtt)
 {
 	struct bulk b = { .cong = cong, .rtt = rtt, .every = every, .ring = 4 << 20 };
-	struct sim *s = begin(&b, 1);
+	struct sim *s = bulk_begin(&b, 1);
 	u32 first = every >= 5000 ? 25 : 200, periods = every >= 5000 ? 16 : 100;	/* the cubic is flat: it settles slowly */
 	double p = 1.0 / every, r = (double)rtt / 1e9, want, got;
 	u64 bytes, at;
 
-	connect_one(s, FOR_EVER);
+	bulk_connect(s, FOR_EVER);
 	while (!s->failed && s->wire_data[0] / every < first)	/* slow start is over and forgotten */
 		sim_step(s);
-	bytes = received(s);
+	bytes = bulk_received(s);
 	at = s->now;
 	while (!s->failed && s->wire_data[0] / every < first + periods)
 		sim_step(s);
-	got = (double)(received(s) - bytes) / ((double)(s->now - at) / 1e9) / conn_of(&s->node[0].tcp, s->node[0].app[0].sk)->mss * r;
+	got = (double)(bulk_received(s) - bytes) / ((double)(s->now - at) / 1e9) / bulk_sender(s)->mss * r;
 	want = (!strcmp(cong, "cubic") ? cubic_window(p, r) : reno_window(p)) * (1 - p);	/* the rest is what was lost */
 	if (s->failed || got < 0.9 * want || got > 1.1 * want || verbose)
 		printf("# average window %.1f, the response function says %.1f (%.0f %%)\n", got, want, 100 * got / want);
-	return end(s) && got >= 0.9 * want && got <= 1.1 * want;
+	return bulk_end(s) && got >= 0.9 * want && got <= 1.1 * want;
 }
 
 /* ---- links ---- */
 
 static bool lossy_link(const struct bulk *b, double share)
 {
-	struct sim *s = begin(b, 2);
+	struct sim *s = bulk_begin(b, 2);
 	double got, want = (double)b->bytes_per_sec * 1448 / (1500 + 14);
 	u64 bytes;
 
-	connect_one(s, FOR_EVER);
-	until(s, s->now + 5 * NSEC_PER_SEC);
-	bytes = received(s);
-	until(s, s->now + 30 * NSEC_PER_SEC);
-	got = (double)(received(s) - bytes) / 30;
+	bulk_connect(s, FOR_EVER);
+	bulk_until(s, s->now + 5 * NSEC_PER_SEC);
+	bytes = bulk_received(s);
+	bulk_until(s, s->now + 30 * NSEC_PER_SEC);
+	got = (double)(bulk_received(s) - bytes) / 30;
 	if (s->failed || got < share * want)
 		printf("# %.2f of %.2f Mbit/s, %.1f %%\n", got * 8e-6, want * 8e-6, 100 * got / want);
-	return end(s) && got >= share * want;
+	return bulk_end(s) && got >= share * want;
 }
 
 /* Jain's index over the second half of two minutes, flows beginning a random moment apart. */
 static bool fair(const struct bulk *b)
 {
-	struct sim *s = begin(b, 3);
+	struct sim *s = bulk_begin(b, 3);
 	u64 was[SIM_CONNS];
 	double sum = 0, squares = 0, index;
 
 	for (u32 i = 0; i < b->flows; i++) {
-		connect_one(s, FOR_EVER);
-		until(s, s->now + sim_below(s, NSEC_PER_SEC));
+		bulk_connect(s, FOR_EVER);
+		bulk_until(s, s->now + sim_below(s, NSEC_PER_SEC));
 	}
-	until(s, s->now + 60 * NSEC_PER_SEC);
+	bulk_until(s, s->now + 60 * NSEC_PER_SEC);
 	for (u32 i = 0; i < b->flows; i++)
 		was[i] = s->node[1].app[i].got;
-	until(s, s->now + 60 * NSEC_PER_SEC);
+	bulk_until(s, s->now + 60 * NSEC_PER_SEC);
 	for (u32 i = 0; i < b->flows; i++) {
 		double x = (double)(s->node[1].app[i].got - was[i]);
 
@@ -161,7 +82,7 @@ static bool fair(const struct bulk *b)
 			printf("# flow %u: %.2f Mbit/s\n", i, (double)(s->node[1].app[i].got - was[i]) * 8e-6 / 60);
 	if (index < 0.95)
 		printf("# Jain's index %.3f\n", index);
-	return end(s) && index >= 0.95;
+	return bulk_end(s) && index >= 0.95;
 }
 
 /* ---- recovery: the wire loses what the case says, and nothing else ---- */
@@ -205,7 +126,7 @@ static double ms(u64 from, u64 to) { return (double)(s64)(to - from) / 1e6; }
  * later, with nothing sent again that was not lost, and no timeout. */
 static bool repaired(const struct bulk *b, u32 target, u32 times, u64 bytes, u64 first, u64 second)
 {
-	struct sim *s = begin(b, 4);
+	struct sim *s = bulk_begin(b, 4);
 	struct tcp_conn *c;
 	u64 timeouts, done;
 	bool ok;
@@ -214,8 +135,8 @@ static bool repaired(const struct bulk *b, u32 target, u32 times, u64 bytes, u64
 	script.target = target;
 	script.left = times;
 	s->drop = scripted;
-	connect_one(s, bytes);
-	c = conn_of(&s->node[0].tcp, s->node[0].app[0].sk);
+	bulk_connect(s, bytes);
+	c = bulk_sender(s);
 	while (!s->failed && (script.n < target || !seq_after(snd_wire(c, snd_una(c)), script.seq)))
 		sim_step(s);
 	done = s->now;
@@ -226,33 +147,8 @@ static bool repaired(const struct bulk *b, u32 target, u32 times, u64 bytes, u64
 		printf("# lost %u times; again after %.1f ms, %.1f ms; acknowledged after %.1f ms; %llu timeouts, %u repairs, %u needless\n", times,
 		       ms(script.lost, script.again[0]), ms(script.again[0], script.again[1]), ms(script.lost, done),
 		       (unsigned long long)timeouts, script.nagain, script.others);
-	return end(s) && ok;
+	return bulk_end(s) && ok;
 }
-
-/* ---- the table ---- */
-
-static int number, bad;
-static int chosen[32], nchosen;
-
-static bool wanted(void)
-{
-	number++;
-	for (int i = 0; i < nchosen; i++)
-		if (chosen[i] == number)
-			return true;
-	return !nchosen;
-}
-
-static void say(bool ok, const char *cong, const char *fmt, double a, double b)
-{
-	printf("%sok %d - %s: ", ok ? "" : "not ", number, cong);
-	printf(fmt, a, b);
-	printf("\n");
-	fflush(stdout);
-	bad |= !ok;
-}
-
-#define CASE(run, cong, fmt, a, b) do { if (wanted()) say(run, cong, fmt, a, b); } while (0)
 
 static void responses(const char *cong)
 {
@@ -282,14 +178,7 @@ int main(int argc, char **argv)
 	static const char *const congs[] = { "reno", "cubic", "bbr" };
 	const u64 mbit20 = 20000000 / 8;
 
-	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], "--trace"))
-			trace = true;
-		else if (!strcmp(argv[i], "--verbose"))
-			verbose = true;
-		else if (nchosen < (int)ARRAY_SIZE(chosen))
-			chosen[nchosen++] = atoi(argv[i]);
-	printf("1..%d\n", nchosen ? nchosen : 2 * 12 + 3 * 4 + 3 + 2);
+	bulk_args(argc, argv, 2 * 12 + 3 * 4 + 3 + 2);
 	responses("reno");
 	responses("cubic");
 	for (size_t i = 0; i < ARRAY_SIZE(congs); i++)
@@ -301,5 +190,5 @@ int main(int argc, char **argv)
 	     "a link of 20 Mbit/s that loses 1 %% is used to 90 %%", 0, 0);
 	CASE(lossy_link(&(struct bulk){ "bbr", .rtt = 100 * MS, .bytes_per_sec = 5 * mbit20, .queue = 800, .loss = 0.01, .ring = 8 << 20 }, 0.9),
 	     "bbr", "a link of 100 Mbit/s and 100 ms that loses 1 %% is used to 90 %%", 0, 0);
-	return bad;
+	return bulk_bad();
 }

@@ -25,6 +25,7 @@ struct wire_conf {
 	u32 every;				/* every so many data segments one is lost; 0: none. Besides `loss` */
 	u64 delay, jitter;			/* ns; a reordered packet is late by up to 4 delays */
 	u64 bytes_per_sec;			/* 0: unlimited */
+	u64 police, bunch;			/* bytes/s that a policer lets through; ns: arrivals only at multiples of it */
 	u32 queue;				/* full packets' worth of bytes that may wait for the link (0: unlimited) */
 };
 
@@ -78,6 +79,7 @@ struct sim {
 	struct wire_conf wire[2];
 	u64 wire_busy[2], wire_burst_end[2];
 	u32 wire_burst[2], wire_data[2];
+	u64 wire_tokens_at[2];	/* the policer's bucket was empty then, or would have been */
 	u64 marked;
 	struct packet **heap;
 	u32 nheap, heapcap;

@@ -124,13 +124,28 @@ static bool in_burst(struct sim *s, u8 to)
 	return true;
 }
 
+/* A token bucket of a second's worth: what comes faster for longer is dropped, not queued. */
+static bool policed(struct sim *s, u8 to, const struct packet *p)
+{
+	u64 rate = s->wire[!to].police, *at = &s->wire_tokens_at[!to], cost;
+
+	if (!rate)
+		return false;
+	cost = (p->len + 34) * NSEC_PER_SEC / rate;
+	*at = MAX(*at, s->now - NSEC_PER_SEC);
+	if (*at + cost > s->now)
+		return true;
+	*at += cost;
+	return false;
+}
+
 static bool lost(struct sim *s, u8 to, const struct packet *p)
 {
 	u32 every = s->wire[!to].every, hl = (u32)(p->data[12] >> 4) * 4;
 
 	if (every && p->len > hl && ++s->wire_data[!to] % every == 0)
 		return true;
-	return in_burst(s, to) || (s->drop && s->drop(s, to, p));
+	return in_burst(s, to) || policed(s, to, p) || (s->drop && s->drop(s, to, p));
 }
 
 /* What does not fit is dropped, and the sender told, if the answer arrives. */
@@ -182,6 +197,8 @@ static void transmit(struct sim *s, u8 to, struct packet *p)
 	at = start + tx + w->delay + (w->jitter ? sim_below(s, w->jitter) : 0);
 	if (sim_chance(s, w->reorder))
 		at += sim_below(s, 4 * w->delay + 1000);
+	if (w->bunch)
+		at += w->bunch - at % w->bunch;
 	mark(s, to, p);
 	wire_trace(s, "sent", to, p->data, p->len);
 	put_on_wire(s, to, p, at);
