@@ -48,6 +48,7 @@ static const struct key {
 	{ "tcp",  "window_scaling",       "yes",         K_BOOL,    CONF(window_scaling) },
 	{ "tcp",  "ecn",                  "2",           K_LEVEL,   CONF(ecn),              ECN_ASK, 2 },
 	{ "tcp",  "syncookies",           "1",           K_LEVEL,   CONF(syncookies),       COOKIES_WHEN_FULL, 2 },
+	{ "tcp",  "fastopen",             "1",           K_LEVEL,   CONF(fastopen),         FASTOPEN_CLIENT | FASTOPEN_SERVER, 3 },
 	{ "sock", "allow",                NULL,          K_RULE },
 	{ "sock", "deny",                 NULL,          K_RULE },
 	{ "sock", "max_sockets_per_uid",  "16384",       K_U32,     CONF(max_sockets_per_uid), 1, 1 << 20 },

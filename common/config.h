@@ -30,6 +30,7 @@ struct conf_rule {		/* [sock] allow|deny = bind|connect UID|* ADDR/PREFIX|* PORT
 };
 
 enum conf_syncookies { COOKIES_OFF, COOKIES_WHEN_FULL, COOKIES_ALWAYS };	/* Linux's tcp_syncookies */
+enum { FASTOPEN_CLIENT = 1, FASTOPEN_SERVER = 2 };	/* Linux's tcp_fastopen */
 enum conf_ecn { ECN_OFF, ECN_ASK, ECN_ANSWER };	/* Linux's tcp_ecn: ASK answers, too */
 
 struct config {
@@ -50,6 +51,7 @@ struct config {
 	bool timestamps, sack, window_scaling;
 	u8 ecn;				/* enum conf_ecn: 2 */
 	u8 syncookies;			/* enum conf_syncookies: 1 */
+	u8 fastopen;			/* FASTOPEN_* bits: 1 */
 	/* [sock] */
 	u32 max_sockets_per_uid, max_arenas_per_uid, max_clients;
 	/* [shim] */

@@ -80,6 +80,13 @@
 	X(TCP_ECN_CWR, "tcp", "windows reduced because the peer echoed a mark")               \
 	X(TCP_COOKIES_SENT, "tcp", "SYN cookies sent (RFC 4987)")                              \
 	X(TCP_COOKIES_RECV, "tcp", "connections opened by a SYN cookie")                       \
+	X(TCP_FASTOPEN_ACTIVE, "tcp", "data in our SYN was taken (RFC 7413)")                 \
+	X(TCP_FASTOPEN_ACTIVE_FAIL, "tcp", "data in our SYN was not taken and sent again")    \
+	X(TCP_FASTOPEN_HELD_OFF, "tcp", "SYNs with a Fast Open option that got lost where plain ones did not") \
+	X(TCP_FASTOPEN_PASSIVE, "tcp", "data in a peer's SYN was taken")                      \
+	X(TCP_FASTOPEN_PASSIVE_FAIL, "tcp", "Fast Open cookies that were not ours")           \
+	X(TCP_FASTOPEN_COOKIES, "tcp", "Fast Open cookies asked for")                         \
+	X(TCP_FASTOPEN_OVERFLOW, "tcp", "Fast Open not used: too many wait for their ACK")    \
 	X(TCP_TW_REUSED, "tcp", "TIME_WAIT reused early")                                     \
 	X(TCP_CLIENT_NONSENSE, "tcp", "connections cut because a client's words made no sense") \
 	X(TCP_TOKENS, "tcp", "readiness tokens sent")                                         \

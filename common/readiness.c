@@ -117,13 +117,15 @@ void ready_space(struct ready *r, const struct sockbuf *b)
 
 	if (!r->plugged)
 		return;
-	if (state != SKS_CONNECTED) {
+	if (state != SKS_CONNECTED && state != SKS_DEFERRED) {
 		if (state == SKS_CLOSED)
 			unplug(r);	/* OUT: a write fails at once */
 		return;			/* connecting, or about to once more: the plug is the application's wait */
 	}
 	fence_seq_cst();	/* tx_tail before tx_head; pairs with the plug's send() after tx_head was published */
 	used = atomic_load(&b->c->tx_head) - load_relaxed(&b->s->tx_tail);
+	if (state == SKS_DEFERRED && used)
+		return;			/* the first bytes are there: from now on it is connecting */
 	if (used <= limit && limit - used >= limit / 3)
 		unplug(r);
 }
@@ -131,6 +133,9 @@ void ready_space(struct ready *r, const struct sockbuf *b)
 void ready_state(struct ready *r, const struct sockbuf *b)
 {
 	switch (load_relaxed(&b->s->state)) {
+	case SKS_DEFERRED:
+		ready_space(r, b);
+		break;
 	case SKS_CONNECTED:
 		ready_space(r, b);
 		if (readable(b))

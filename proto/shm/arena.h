@@ -33,6 +33,7 @@ enum sk_state {			/* the public state a client sees: sk_stack.state */
 	SKS_FAILED,		/* connect failed: err says why; connect may be tried again */
 	SKS_LISTEN,
 	SKS_CLOSED,		/* connection over (reset, both FINs done, or timed out) */
+	SKS_DEFERRED,		/* connect() said yes, the SYN leaves with the first bytes written (Fast Open): then CONNECTING */
 };
 
 /* Stack's words of a slot; written by tcpd. */

@@ -19,13 +19,15 @@
 enum sk_op { SKOP_NONE, SKOP_BIND, SKOP_CONNECT, SKOP_LISTEN, SKOP_SHUTDOWN, SKOP_SETSOCKOPT, SKOP_GETSOCKOPT,
 	     SKOP_DISCONNECT /* connect(AF_UNSPEC) */ };
 
+#define SKOP_CONNECT_FASTOPEN 1	/* for sendto(MSG_FASTOPEN) */
+
 struct sk_ctl {
 	_Atomic u32 gen;	/* of the slot as sockd allocated it; odd: in use, even: free. Slots from ARENA_ACTIVE: 0 */
 	_Atomic u32 op_seq;	/* != tcp_shm.ans[sk].done_seq: a request is open */
 	u32 op;			/* enum sk_op */
 	u32 uid, pid;		/* of the creator, for ss and quotas */
 	be32 addr; be16 port; u16 pad0;	/* BIND, CONNECT */
-	s32 arg;		/* LISTEN backlog, SHUTDOWN how */
+	s32 arg;		/* LISTEN backlog, SHUTDOWN how, CONNECT SKOP_CONNECT_* */
 	u32 want_gen;		/* generation the request is for */
 	s32 level, optname;
 	u32 optlen;

@@ -105,7 +105,9 @@ struct tcp_sock {
 	_Atomic u32 shown_rxq, shown_txq;
 	_Atomic u32 ecn_echo;		/* a congestion mark was received, the peer's CWR was not (RFC 3168 6.1.3) */
 	_Atomic u32 cookie_s;		/* listener: second of the last SYN cookie + 1; 0: none */
-	u32 pad[3];
+	_Atomic u32 syn_out;		/* Fast Open: our SYN+ACK is not acknowledged; data may flow all the same */
+	u32 fastopen_max;		/* listener: TCP_FASTOPEN, how many of those there may be; 0: none */
+	u32 pad;
 };
 static_assert(sizeof(struct tcp_sock) <= 384, "hard state stays small");
 

@@ -13,6 +13,8 @@
 #define EXPORT __attribute__((visibility("default")))
 
 SHIM_HIDDEN bool io_read(int fd, const struct iovec *v, int n, int flags, ssize_t *ret);
+/* sendto and sendmsg: the address matters with MSG_FASTOPEN only */
+SHIM_HIDDEN bool io_send_to(int fd, const struct iovec *v, int n, int flags, const struct sockaddr *a, socklen_t len, ssize_t *ret);
 SHIM_HIDDEN bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret);
 
 static inline bool ours(int fd)

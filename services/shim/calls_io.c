@@ -40,7 +40,7 @@ bool io_read(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
 	return true;
 }
 
-bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
+bool io_send_to(int fd, const struct iovec *v, int n, int flags, const struct sockaddr *a, socklen_t len, ssize_t *ret)
 {
 	struct sock *s = sock_get(fd);
 	int saved = errno;
@@ -50,12 +50,20 @@ bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
 		real_need();
 		return false;
 	}
-	r = sock_sendmsg(s, fd, v, n, flags);
+	if (unlikely(flags & MSG_FASTOPEN))
+		r = sock_send_fastopen(s, fd, v, n, flags, a, len);
+	else
+		r = sock_sendmsg(s, fd, v, n, flags);
 	if (stale(s, fd, r))
 		return false;
 	errno = saved;
 	*ret = errno_size(r);
 	return true;
+}
+
+bool io_write(int fd, const struct iovec *v, int n, int flags, ssize_t *ret)
+{
+	return io_send_to(fd, v, n, flags, NULL, 0, ret);
 }
 
 EXPORT ssize_t read(int fd, void *buf, size_t n)

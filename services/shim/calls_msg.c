@@ -127,14 +127,14 @@ EXPORT ssize_t sendto(int fd, const void *buf, size_t n, int flags, const struct
 	struct iovec v = { (void *)buf, n };
 	ssize_t r;
 
-	return io_write(fd, &v, 1, flags, &r) ? r : real.sendto(fd, buf, n, flags, a, len);
+	return io_send_to(fd, &v, 1, flags, a, len, &r) ? r : real.sendto(fd, buf, n, flags, a, len);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
 {
 	ssize_t r;
 
-	if (!bad_pointer(m) && io_write(fd, m->msg_iov, (int)m->msg_iovlen, flags, &r))
+	if (!bad_pointer(m) && io_send_to(fd, m->msg_iov, (int)m->msg_iovlen, flags, m->msg_name, m->msg_namelen, &r))
 		return r;
 	real_need();
 	return real.sendmsg(fd, m, flags);

@@ -50,8 +50,8 @@ static const struct opt_def defs[] = {
 	{ T, TCP_SYNCNT, OPT_TCPD, 4, 0, 6 }, { T, TCP_LINGER2, OPT_TCPD, 4, 0, 60 },
 	{ T, TCP_DEFER_ACCEPT, OPT_TCPD, 4, 0, 0 }, { T, TCP_WINDOW_CLAMP, OPT_TCPD, 4, 0, 0 },
 	{ T, TCP_INFO, OPT_TCPD, 0, 0, 0 }, { T, TCP_CONGESTION, OPT_TCPD, 0, 0, 0 },
-	{ T, TCP_USER_TIMEOUT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN, OPT_HERE, 4, 0, 0 },
-	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN_CONNECT, OPT_HERE, 4, 0, 0 },
+	{ T, TCP_USER_TIMEOUT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN, OPT_TCPD, 4, 0, 0 },
+	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN_CONNECT, OPT_TCPD, 4, 0, 0 },
 	{ I, IP_TOS, OPT_TCPD, 4, 0, 0 }, { I, IP_TTL, OPT_TCPD, 4, 0, 64 },
 	{ I, IP_MTU_DISCOVER, OPT_TCPD, 4, 0, 1 }, { I, IP_MTU, OPT_TCPD, 4, 0, 0 },
 	{ I, IP_RECVERR, OPT_TCPD, 4, 0, 0 }, { I, IP_FREEBIND, OPT_HERE, 4, 0, 0 },
@@ -140,6 +140,7 @@ static int refuse(const struct sock *s, const struct opt_def *d, int value, cons
 		{ IPPROTO_TCP, TCP_KEEPIDLE, 1, 32767 }, { IPPROTO_TCP, TCP_KEEPINTVL, 1, 32767 }, { IPPROTO_TCP, TCP_KEEPCNT, 1, 127 },
 		{ IPPROTO_TCP, TCP_SYNCNT, 1, 127 }, { IPPROTO_TCP, TCP_USER_TIMEOUT, 0, INT32_MAX },
 		{ IPPROTO_TCP, TCP_MAXSEG, 88, 32767 }, { IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 0, 1 },
+		{ IPPROTO_TCP, TCP_FASTOPEN, 0, INT32_MAX },
 		{ IPPROTO_IP, IP_TTL, 1, 255 }, { IPPROTO_IP, IP_MTU_DISCOVER, 0, 5 },
 	};
 	bool fresh = load_relaxed(&((struct sock *)s)->life) != SOCK_LIVE || load_acquire(&s->b.s->state) == SKS_FRESH;

@@ -6,6 +6,7 @@
  *   accept.c   accept                                                        claim by compare-and-swap
  *   proto.c    sock_sendmsg(), sock_recvmsg() and proto_ops                  tx1, rx8
  *   stream.c   reading and writing the byte rings                            tx2 tcp_sendmsg(), rx8 tcp_recvmsg()
+ *   fastopen.c sendto with MSG_FASTOPEN                                      tx1
  *   errqueue.c recvmsg with MSG_ERRQUEUE
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS
@@ -129,6 +130,7 @@ bool rpc_bypass(be32 addr);		/* does this address go to the kernel? */
 int sock_create(int domain, int type);
 int sock_bind(struct sock *s, int fd, const struct sockaddr *a, socklen_t len);
 int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len);
+int sock_connect_fastopen(struct sock *s, int fd, const struct sockaddr *a, socklen_t len, int flags, bool data);
 int sock_listen(struct sock *s, int fd, int backlog);
 int sock_shutdown(struct sock *s, int fd, int how);
 int sock_name(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, bool peer);

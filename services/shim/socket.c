@@ -11,6 +11,7 @@
 
 #define OP(name) STRATA__SOCK__REQUEST__OP__##name
 
+#define CONNECT_FASTOPEN 1	/* proto/shm/sock.h: SKOP_CONNECT_FASTOPEN */
 #define SIN6_SHORTEST 24u	/* RFC 2133, 3.3: without sin6_scope_id */
 
 static const u8 mapped_prefix[12] = { [10] = 0xff, [11] = 0xff };
@@ -228,13 +229,13 @@ int sock_bind(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
 }
 
 /* Wait for the end of a connection attempt that has begun. */
-static int connect_wait(struct sock *s, int fd)
+static int connect_wait(struct sock *s, int fd, int flags)
 {
 	u32 state;
 	int e;
 
 	while ((state = load_acquire(&s->b.s->state)) == SKS_CONNECTING) {
-		if (stream_nonblocking(fd, 0))
+		if (stream_nonblocking(fd, flags))
 			return -EINPROGRESS;
 		e = stream_wait_out(s, fd);
 		if (e == -EAGAIN)
@@ -242,17 +243,18 @@ static int connect_wait(struct sock *s, int fd)
 		if (e && e != -EPIPE)
 			return e;
 	}
-	if (state == SKS_CONNECTED || (state == SKS_CLOSED && !stream_error(&s->b, false)))
+	if (state == SKS_CONNECTED || state == SKS_DEFERRED || (state == SKS_CLOSED && !stream_error(&s->b, false)))
 		return 0;
 	e = stream_error(&s->b, true);
 	return e ? -e : -ECONNABORTED;
 }
 
-static int connect_busy(struct sock *s, int fd)
+static int connect_busy(struct sock *s, int fd, int flags)
 {
 	int e;
 
 	switch (load_acquire(&s->b.s->state)) {
+	case SKS_DEFERRED:
 	case SKS_CONNECTED:
 	case SKS_CLOSED:
 	case SKS_LISTEN:
@@ -260,7 +262,7 @@ static int connect_busy(struct sock *s, int fd)
 		s->in_progress = false;
 		return e;
 	case SKS_CONNECTING:
-		return stream_nonblocking(fd, 0) ? -EALREADY : connect_wait(s, fd);
+		return stream_nonblocking(fd, flags) ? -EALREADY : connect_wait(s, fd, flags);
 	case SKS_FAILED:
 		e = stream_error(&s->b, true);
 		stream_drain(s, fd);
@@ -292,6 +294,36 @@ static void unplug_own(struct sock *s)
 	lock_drop(&s->lock);
 }
 
+/* The kernel serves this address. 0 or -errno. */
+static int to_kernel(struct sock *s, int fd, int why)
+{
+	kernel_note(why == 1 ? BYPASS_V6 : BYPASS_ADDR);
+	return kernel_replace(s, fd);
+}
+
+/* To r->addr. `flags` of the call that connects: connect() has none. 0: connected, or deferred (Fast Open). */
+static int connect_strata(struct sock *s, int fd, struct rpc *r, int flags)
+{
+	bool live = load_acquire(&s->life) == SOCK_LIVE, nowait = stream_nonblocking(fd, flags);
+	int e;
+
+	if (live && (e = connect_busy(s, fd, flags)) != 1)
+		return e;
+	/* no OUT until it is decided; tcpd reads it away then */
+	if (load_acquire(&s->life) == SOCK_LIVE || nowait)
+		stream_plug(s, fd, 0);
+	else
+		stream_plug_deep(fd);
+	e = call(s, fd, r);
+	if (e && load_acquire(&s->life) != SOCK_LIVE)
+		unplug_own(s);
+	if (!e && nowait && load_acquire(&s->b.s->state) != SKS_DEFERRED) {	/* however fast it went: programs expect it so */
+		s->in_progress = true;
+		return -EINPROGRESS;
+	}
+	return e ? e : connect_wait(s, fd, flags);
+}
+
 int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len)
 {
 	struct rpc r = { .op = OP(CONNECT), .has_addr = true }, off = { .op = OP(DISCONNECT) };
@@ -313,28 +345,39 @@ int sock_connect(struct sock *s, int fd, const struct sockaddr *a, socklen_t len
 	if (e == 0 && (e = rpc_ready()) < 0)
 		return e;
 	if (e == 1 || rpc_bypass(r.addr)) {
-		kernel_note(e == 1 ? BYPASS_V6 : BYPASS_ADDR);
-		e = kernel_replace(s, fd);
+		e = to_kernel(s, fd, e);
 		if (e)
 			return e;
 		return real.connect(fd, a, len) < 0 ? -errno : 0;
 	}
-	if (live && (e = connect_busy(s, fd)) != 1)
-		return e;
 	r.port = from_be16(port);
-	/* no OUT until it is decided; tcpd reads it away then */
-	if (load_acquire(&s->life) == SOCK_LIVE || stream_nonblocking(fd, 0))
-		stream_plug(s, fd, 0);
-	else
-		stream_plug_deep(fd);
-	e = call(s, fd, &r);
-	if (e && load_acquire(&s->life) != SOCK_LIVE)
-		unplug_own(s);
-	if (!e && stream_nonblocking(fd, 0)) {	/* however fast it went: programs expect it so */
-		s->in_progress = true;
-		return -EINPROGRESS;
+	return connect_strata(s, fd, &r, 0);
+}
+
+/* The connect of sendto(MSG_FASTOPEN). data: something will be sent, so the SYN may wait for it. -ENOTSOCK: the kernel has it. */
+int sock_connect_fastopen(struct sock *s, int fd, const struct sockaddr *a, socklen_t len, int flags, bool data)
+{
+	struct rpc r = { .op = OP(CONNECT), .has_addr = true, .arg = data ? CONNECT_FASTOPEN : 0 };
+	be16 port;
+	int e;
+
+	if (!a && load_acquire(&s->life) == SOCK_LIVE && load_acquire(&s->b.s->state) == SKS_CONNECTED)
+		return -EISCONN;
+	if (!a)
+		return -EINVAL;
+	if (len >= (socklen_t)sizeof(sa_family_t) && !bad_pointer(a) && a->sa_family == AF_UNSPEC)
+		return -EOPNOTSUPP;
+	e = address_in(s, a, len, false, &r.addr, &port);
+	if (e < 0)
+		return e;
+	if (e == 0 && (e = rpc_ready()) < 0)
+		return e;
+	if (e == 1 || rpc_bypass(r.addr)) {
+		e = to_kernel(s, fd, e);
+		return e ? e : -ENOTSOCK;
 	}
-	return e ? e : connect_wait(s, fd);
+	r.port = from_be16(port);
+	return connect_strata(s, fd, &r, flags);
 }
 
 int sock_listen(struct sock *s, int fd, int backlog)
@@ -386,6 +429,7 @@ int sock_shutdown(struct sock *s, int fd, int how)
 			return (int)sys(SYS_shutdown, fd, SHUT_WR);
 		return how == SHUT_RD ? 0 : shutdown_write(s);
 	case SKS_CONNECTING:
+	case SKS_DEFERRED:
 	case SKS_LISTEN:
 		return call(s, fd, &r);
 	default:

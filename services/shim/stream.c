@@ -250,6 +250,7 @@ static int nothing(struct sock *s)
 	switch (state) {
 	case SKS_CONNECTED:
 	case SKS_CONNECTING:
+	case SKS_DEFERRED:
 		return 1;
 	case SKS_CLOSED:
 		return 0;
@@ -358,9 +359,11 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 bool stream_spurious(struct sock *s, int fd)
 {
 	const struct sockbuf *b = &s->b;
+	u32 state = load_acquire(&b->s->state);
 	int drained;
 
-	if (stream_plain(s, PLAIN_RX) || load_acquire(&b->s->state) != SKS_CONNECTED || stream_readable(b) || stream_eof(b) || stream_error(b, false) ||
+	if (stream_plain(s, PLAIN_RX) || (state != SKS_CONNECTED && state != SKS_DEFERRED) || stream_readable(b) || stream_eof(b) ||
+	    stream_error(b, false) ||
 	    (load_relaxed(&b->c->shut) & SKC_SHUT_RD))
 		return false;
 	drained = stream_drain(s, fd);

@@ -53,6 +53,9 @@ int stream_drain(struct sock *s, int fd);	/* all tokens out of the near end: how
 bool stream_nonblocking(int fd, int flags);
 size_t iov_total(const struct iovec *v, int n);
 
+/* fastopen.c: sendto, sendmsg with MSG_FASTOPEN. -ENOTSOCK: the descriptor is the kernel's now, ask there */
+ssize_t sock_send_fastopen(struct sock *s, int fd, const struct iovec *v, int n, int flags, const struct sockaddr *a, socklen_t len);
+
 /* errqueue.c */
 ssize_t sock_recv_error(struct sock *s, struct msghdr *m);	/* recvmsg(MSG_ERRQUEUE): bytes, or -EAGAIN */
 void sock_error_purge(struct sock *s);		/* IP_RECVERR was switched off: what is queued goes */

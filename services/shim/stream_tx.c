@@ -92,6 +92,7 @@ static int writable(struct sock *s)
 	switch (load_acquire(&b->s->state)) {
 	case SKS_CONNECTED:
 	case SKS_CONNECTING:
+	case SKS_DEFERRED:
 		return 0;
 	default:
 		return -EPIPE;
@@ -128,7 +129,7 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	const struct sockbuf *b = &s->b;
 	u64 sigmask, head, used;
 	size_t space = 0, n;
-	u32 limit;
+	u32 limit, state;
 	int r;
 
 	wlock_take(s, &sigmask);
@@ -143,15 +144,16 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	limit = sockbuf_tx_limit(b);
 	if (unlikely(!used && head - s->tx_trimmed >= TRIM_BYTES))
 		tx_trim(s, head);
-	if (load_acquire(&b->s->state) == SKS_CONNECTED && used < limit)
+	state = load_acquire(&b->s->state);
+	if ((state == SKS_CONNECTED || state == SKS_DEFERRED) && used < limit)
 		space = limit - used;
 	n = MIN(space, want);
 	if (n) {
 		copy_in(b, head, v, done, n);
 		store_release(&b->c->tx_head, head + n);	/* pairs with tcpd's load before it reads the bytes */
 	}
-	if (n == space && load_relaxed(&b->s->state) == SKS_CONNECTED)
-		r = stream_plug(s, fd, 0);
+	if ((n == space && load_relaxed(&b->s->state) == SKS_CONNECTED) || (n && state == SKS_DEFERRED))
+		r = stream_plug(s, fd, 0);	/* full; or Fast Open: no OUT from here on until it is connected */
 	if (n)
 		arena_kick(s->sk);
 	wlock_drop(s, sigmask);
@@ -160,8 +162,20 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	return (ssize_t)n;
 }
 
+/* Fast Open: the bytes went, or will go, with the SYN; a blocking call hears what becomes of it. 0 or -errno. */
+static int wait_connected(struct sock *s, int fd)
+{
+	u32 state;
+
+	while ((state = load_acquire(&s->b.s->state)) == SKS_CONNECTING || state == SKS_DEFERRED)
+		if (stream_wait_out(s, fd) < 0 && load_acquire(&s->b.s->state) == state)
+			return 0;	/* SO_SNDTIMEO, or a signal: the bytes are taken all the same */
+	return state == SKS_FAILED ? -stream_error(&s->b, true) : 0;
+}
+
 ssize_t tcp_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags)
 {
+	bool deferred = load_acquire(&s->b.s->state) == SKS_DEFERRED;
 	size_t want = iov_total(v, n), done = 0;
 	ssize_t r;
 
@@ -174,8 +188,10 @@ ssize_t tcp_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 		if (r < 0)
 			break;
 		done += (size_t)r;
-		if (done == want)
-			return (ssize_t)done;
+		if (done == want) {
+			r = deferred && done && !stream_nonblocking(fd, flags) ? wait_connected(s, fd) : 0;
+			return r < 0 ? r : (ssize_t)done;
+		}
 		if (stream_nonblocking(fd, flags)) {
 			r = -EAGAIN;
 			break;

@@ -58,6 +58,22 @@ bool tcp_cookie_ack(struct tcp_conn *listener, struct tcp_seg *g);	/* false: nob
 void tcp_cookie_make(struct tcp_conn *listener, struct tcp_req *r);
 bool tcp_cookie_check(struct tcp_conn *listener, const struct tcp_seg *g, struct tcp_req *r);
 bool tcp_cookie_recent(const struct tcp_conn *listener);
+/* tcp_fastopen.c: listeners */
+enum tcp_fo { FO_NOTHING, FO_GIVE, FO_TAKE };
+enum tcp_fo tcp_fastopen_syn(struct tcp_conn *listener, const struct tcp_seg *g);
+u32 tcp_fastopen_option(u8 *p, const u8 *cookie, u8 len);
+u32 tcp_fastopen_give(struct tcp_stack *t, const struct tcp_tuple *k, u8 *p);
+void tcp_fastopen_child(struct tcp_conn *listener, struct tcp_conn *c, struct tcp_seg *g);
+bool tcp_fastopen_syn_again(struct tcp_conn *c, const struct tcp_seg *g);
+bool tcp_fastopen_acked(struct tcp_conn *c, const struct tcp_seg *g);
+void tcp_fastopen_ended(struct tcp_conn *c, bool by_reset);
+void tcp_fastopen_wake(struct tcp_conn *c);
+/* tcp_fastopen_client.c */
+struct tcp_raw;
+bool tcp_fastopen_defer(struct tcp_conn *c);
+void tcp_fastopen_start(struct tcp_conn *c);
+void tcp_fastopen_syn_fill(struct tcp_conn *c, struct tcp_raw *r);
+void tcp_fastopen_synack(struct tcp_conn *c, struct tcp_seg *g, bool again);
 /* tcp_timewait.c */
 struct tcp_tw *tcp_tw_lookup(struct tcp_stack *t, const struct tcp_tuple *k);
 bool tcp_timewait_state_process(struct tcp_stack *t, struct tcp_tw *w, struct tcp_seg *g, u32 *ret_isn);
@@ -119,6 +135,7 @@ bool tcp_rack_detect_loss(struct tcp_conn *c);			/* true: something newly lost *
 void tcp_mark_lost(struct tcp_conn *c, struct tcp_rec *r);
 void tcp_cwnd_init(struct tcp_conn *c);
 struct tcp_rec *tcp_rec_new(struct tcp_conn *c);
+struct tcp_rec *tcp_rec_append(struct tcp_conn *c, u64 start, u64 end, bool fin);
 void tcp_rec_unlink(struct tcp_conn *c, struct tcp_rec *r);
 bool tcp_rec_split(struct tcp_conn *c, struct tcp_rec *r, u64 at);
 void tcp_recs_free(struct tcp_conn *c);
@@ -148,7 +165,8 @@ void tcp_send_dupack(struct tcp_conn *c, const struct tcp_seg *g);
 void tcp_send_challenge_ack(struct tcp_conn *c);
 void tcp_send_active_reset(struct tcp_conn *c);
 void tcp_v4_send_reset(struct tcp_stack *t, const struct tcp_seg *g);
-struct tcp_raw { struct tcp_tuple tuple; u32 seq, ack; u16 wnd; u8 flags, tos, ttl, optlen; u8 opts[40]; u32 sk, mark; };
+struct tcp_raw { struct tcp_tuple tuple; u32 seq, ack; u16 wnd; u8 flags, tos, ttl, optlen; u8 opts[40]; u32 sk, mark; 
+		 const struct tcp_conn *data; u64 off; u32 len; };	/* data: of whose send ring, or NULL */
 int tcp_send_raw(struct tcp_stack *t, const struct tcp_raw *r);
 bool tcp_still_out(const struct tcp_conn *c, const struct tcp_rec *r);
 u16 tcp_select_window(struct tcp_conn *c);
@@ -198,5 +216,6 @@ void tcp_established(struct tcp_conn *c);
 void tcp_store_state(struct tcp_conn *c, u32 sks, int err);
 void tcp_accept_queue(struct tcp_conn *listener, struct tcp_conn *child);
 void tcp_accept_unqueue(struct tcp_conn *child);
+struct tcp_conn *tcp_parent_of(struct tcp_conn *child);	/* its listener, or NULL */
 
 #endif

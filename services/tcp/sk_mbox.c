@@ -72,7 +72,8 @@ static int carry_out(struct tcpd *x, u32 sk, const struct sk_ctl *q, u32 seq, st
 	case SKOP_BIND:
 		return bind_again(x, sk, q, tcp_bind(t, sk, q->addr, q->port));
 	case SKOP_CONNECT:
-		r = tcp_connect(t, sk, q->addr, q->port, seq);
+		r = q->arg & SKOP_CONNECT_FASTOPEN ? tcp_connect_fastopen(t, sk, q->addr, q->port, seq) :
+						     tcp_connect(t, sk, q->addr, q->port, seq);
 		if (r == -EALREADY && x->d.loop.passes == 0)
 			return 0;	/* a predecessor began it; it goes on by itself */
 		if (r && r != -EISCONN && r != -EALREADY)

@@ -160,8 +160,9 @@ static void wake_sender(struct tcp_conn *c)
 
 	if (r) {
 		*r = (struct tcp_rec){ .start = una, .end = nxt, .xmit = c->t->now, .txid = c->txid };
-		r->flags = fin_snd(c) == nxt ? REC_FIN : 0;
-		r->pcount = tcp_pcount(c, nxt - una - (r->flags ? 1 : 0));
+		/* When it was sent nobody knows any more: no round trip is measured on it (Karn), it counts as sent again */
+		r->flags = REC_EVER | (fin_snd(c) == nxt ? REC_FIN : 0);
+		r->pcount = tcp_pcount(c, nxt - una - (r->flags & REC_FIN ? 1 : 0));
 		c->head = c->tail = r;
 		c->packets_out = r->pcount;
 		tcp_rate_sent(c, r, true);
@@ -189,8 +190,11 @@ static void wake_conn(struct tcp_conn *c)
 			timer_arm(&c->t->soft->wheel, &c->keep, deadline);
 		else
 			tcp_arm_keepalive(c);
+		if (load_relaxed(&c->h->syn_out))
+			tcp_fastopen_wake(c);
 		tcp_check_probe0(c);
-	} else {
+	} else if (load_relaxed(&c->b.s->state) != SKS_DEFERRED) {
+		wake_sender(c);		/* Fast Open: data that went with the SYN */
 		timer_arm(&c->t->soft->wheel, &c->rtx, c->t->now + 100 * MSEC);
 	}
 	tcp_mark_dirty(c, CF_XMIT | CF_WINDOW);
@@ -340,6 +344,10 @@ static void flush_conn(struct tcp_conn *c)
 		if (phase(c) != TCPP_SYNC)
 			return;
 		tcp_ack_snd_check(c, cf & CF_WINDOW);
+	} else if (phase(c) == TCPP_SYN_SENT && load_relaxed(&c->b.s->state) == SKS_DEFERRED) {
+		if (!tcp_take_words(c))
+			return;
+		tcp_fastopen_start(c);
 	}
 	show(c);
 }

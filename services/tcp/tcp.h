@@ -90,6 +90,7 @@ u64 tcp_run_timers(struct tcp_stack *t);	/* everything due; returns the next dea
 int tcp_socket(struct tcp_stack *t, u32 sk, u32 gen, u32 uid);	/* slot becomes a fresh socket */
 int tcp_bind(struct tcp_stack *t, u32 sk, be32 addr, be16 port);
 int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq);	/* idempotent by op_seq; 0: SYN sent or queued */
+int tcp_connect_fastopen(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq);
 int tcp_listen(struct tcp_stack *t, u32 sk, int backlog);
 int tcp_disconnect(struct tcp_stack *t, u32 sk);
 int tcp_shutdown(struct tcp_stack *t, u32 sk, int how);

@@ -132,7 +132,7 @@ static void take_rtt(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ack
 /* RFC 9293 3.10.7.4, as Linux tells a newer window from an older one. */
 static bool window_update(struct tcp_conn *c, const struct tcp_seg *g, u64 ack)
 {
-	u32 wnd = (u32)g->wnd << c->h->snd_wscale;
+	u32 wnd = (u32)g->wnd << (g->flags & TCP_SYN ? 0 : c->h->snd_wscale);
 	u64 seq = rcv_off(c, g->seq);
 
 	if (!after(ack, snd_una(c)) && !after(seq, c->h->snd_wl1) &&

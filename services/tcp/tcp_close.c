@@ -71,7 +71,7 @@ void tcp_kick(struct tcp_stack *t, u32 sk)
 	if (sk >= SK_MAX)
 		return;
 	c = conn_of(t, sk);
-	if (c->cf & CF_OPEN && phase(c) == TCPP_SYNC)
+	if (c->cf & CF_OPEN && (phase(c) == TCPP_SYNC || phase(c) == TCPP_SYN_SENT))
 		tcp_mark_dirty(c, CF_XMIT);
 }
 
@@ -105,7 +105,7 @@ void tcp_accept_queue(struct tcp_conn *l, struct tcp_conn *c)
 	l->t->ops->accept_ready(l->t->ctx, l->sk, c->sk);
 }
 
-static struct tcp_conn *parent_of(struct tcp_conn *c)
+struct tcp_conn *tcp_parent_of(struct tcp_conn *c)
 {
 	u32 p = c->h->parent;
 
@@ -116,7 +116,7 @@ static struct tcp_conn *parent_of(struct tcp_conn *c)
 
 void tcp_accept_unqueue(struct tcp_conn *c)
 {
-	struct tcp_conn *l = parent_of(c), *prev = NULL;
+	struct tcp_conn *l = tcp_parent_of(c), *prev = NULL;
 
 	if (load_relaxed(&c->h->accept) == TCPA_NONE || !l)
 		return;
@@ -155,7 +155,7 @@ void tcp_offered(struct tcp_stack *t, u32 sk)
 
 	if (sk >= SK_MAX || !(c->cf & CF_OPEN) || load_relaxed(&c->h->accept) != TCPA_QUEUED)
 		return;
-	l = parent_of(c);
+	l = tcp_parent_of(c);
 	tcp_accept_unqueue(c);
 	if (l)
 		l->accept_count++;
@@ -220,6 +220,7 @@ void tcp_done(struct tcp_conn *c, int err)
 	struct tcp_stack *t = c->t;
 	u32 was = phase(c);
 
+	tcp_fastopen_ended(c, false);
 	tcp_accept_unqueue(c);
 	store_relaxed(&c->h->accept, TCPA_NONE);
 	tcp_hash_remove(c);
@@ -260,6 +261,7 @@ void tcp_reset_received(struct tcp_conn *c)
 		err = ECONNREFUSED;
 	else if (tcp_state(c) == TCPS_CLOSE_WAIT)
 		err = EPIPE;
+	tcp_fastopen_ended(c, true);
 	tcp_done(c, err);
 }
 

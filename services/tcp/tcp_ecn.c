@@ -28,7 +28,7 @@ u8 tcp_ecn_syn(const struct tcp_conn *c)
 {
 	if (!(c->h->negotiated & TCPN_ECN))
 		return 0;
-	if (phase(c) == TCPP_SYN_RECV)
+	if (phase(c) == TCPP_SYN_RECV || c->cf & CF_SYN_OUT)
 		return TCP_ECE;
 	return c->retrans_stamp ? 0 : TCP_ECE | TCP_CWR;
 }

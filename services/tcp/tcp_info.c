@@ -18,7 +18,9 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_backoff = (u8)c->backoff;
 		i.tcpi_options = (h->negotiated & TCPN_TS ? TCPI_OPT_TIMESTAMPS : 0) | (h->negotiated & TCPN_SACK ? TCPI_OPT_SACK : 0) |
 				 (h->negotiated & TCPN_WS ? TCPI_OPT_WSCALE : 0) |
-				 (h->negotiated & TCPN_ECN ? TCPI_OPT_ECN : 0) | (c->ecn & ECN_SEEN ? TCPI_OPT_ECN_SEEN : 0);
+				 (h->negotiated & TCPN_ECN ? TCPI_OPT_ECN : 0) | (c->ecn & ECN_SEEN ? TCPI_OPT_ECN_SEEN : 0) |
+				 (c->fo & FO_SYN_DATA ? TCPI_OPT_SYN_DATA : 0);
+		i.tcpi_fastopen_client_fail = c->fo_fail & 3;
 		i.tcpi_snd_wscale = h->snd_wscale & 15;
 		i.tcpi_rcv_wscale = h->rcv_wscale & 15;
 		i.tcpi_rto = (u32)(c->rto / 1000);

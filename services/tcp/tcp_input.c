@@ -24,7 +24,8 @@ static void measure_rcv_mss(struct tcp_conn *c, const struct tcp_seg *g)
 static bool predicted(struct tcp_conn *c, const struct tcp_seg *g)
 {
 	return (g->flags & (TCP_SYN | TCP_FIN | TCP_RST | TCP_URG | TCP_ACK | TCP_ECE | TCP_CWR)) == TCP_ACK &&
-	       g->seq == rcv_wire(c, rcv_nxt(c)) && !c->ooo_count && !c->fin_early && !fin_rcv(c) && !is_orphan(c) && g->has_ts == has_ts(c) &&
+	       g->seq == rcv_wire(c, rcv_nxt(c)) && !(c->cf & CF_SYN_OUT) && !c->ooo_count && !c->fin_early &&
+	       !fin_rcv(c) && !is_orphan(c) && g->has_ts == has_ts(c) &&
 	       (!g->has_ts || (s32)(g->tsval - (u32)(load_relaxed(&c->h->ts_recent) >> 32)) >= 0) &&
 	       g->len <= rcv_free(c) && !after(rcv_nxt(c) + g->len, load_relaxed(&c->h->rcv_adv)) &&
 	       !after(snd_off(c, g->ack), snd_nxt(c)) && !before(snd_off(c, g->ack), snd_una(c));

@@ -29,7 +29,7 @@ static u16 first_window(struct tcp_stack *t, const struct tcp_conn *l, const str
 	return tcp_first_window(tcp_rcv_limit(l->h, t->arena[SK_ARENA(l->sk)].rx_size), tcp_advertise_mss(t, l->h, r->tuple.faddr));
 }
 
-static int send_synack(struct tcp_stack *t, struct tcp_req *r)
+static int send_synack(struct tcp_stack *t, struct tcp_req *r, bool give)
 {
 	struct tcp_conn *l = listener_of(t, r);
 	const struct tcp_sock *h;
@@ -45,6 +45,8 @@ static int send_synack(struct tcp_stack *t, struct tcp_req *r)
 	raw.wnd = first_window(t, l, r);
 	raw.optlen = (u8)tcp_syn_options(raw.opts, tcp_advertise_mss(t, h, r->tuple.faddr), r->negotiated, r->rcv_wscale,
 					 tcp_ts(t, r->ts_offset), r->ts_recent);
+	if (give)		/* the Fast Open cookie that was asked for: once, as Linux */
+		raw.optlen += (u8)tcp_fastopen_give(t, &r->tuple, raw.opts + raw.optlen);
 	return tcp_send_raw(t, &raw);
 }
 
@@ -60,7 +62,7 @@ static void req_timer(struct timer *tm, void *arg, u64 now)
 		tcp_req_free(t, r);
 		return;
 	}
-	if (!send_synack(t, r)) {
+	if (!send_synack(t, r, false)) {
 		r->retries++;
 		count(t->counters, TCP_RETRANS_SEGS);
 	}
@@ -150,54 +152,6 @@ static void req_fill(struct tcp_conn *l, const struct tcp_seg *g, struct tcp_req
 	r->deadline = t->now + TCP_TIMEOUT_INIT;
 }
 
-/* Handshakes this listener may have in progress are used up, or the table is. */
-static bool queue_full(const struct tcp_conn *l)
-{
-	const struct tcp_stack *t = l->t;
-
-	return l->req_count >= MAX(l->h->backlog, 8u) || (!t->soft->req_free && load_relaxed(&t->t->req_high) >= TCP_REQ_MAX);
-}
-
-/* No room to remember a SYN: the peer does (tcp_cookie.c). The SYN+ACK is sent once, the peer's next SYN brings another. */
-static void answer_with_cookie(struct tcp_conn *l, const struct tcp_seg *g)
-{
-	struct tcp_req r = { 0 };
-
-	req_fill(l, g, &r);
-	tcp_cookie_make(l, &r);
-	if (!send_synack(l->t, &r))
-		conn_count(l, TCP_COOKIES_SENT);
-}
-
-/* A SYN for a listener (RFC 9293 3.10.7.2). A full accept queue drops it, as Linux: the ACK could not be taken either. */
-void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
-{
-	struct tcp_stack *t = l->t;
-	bool full = queue_full(l), cookies = t->conf->syncookies != COOKIES_OFF && !g->tw_isn;	/* a cookie obeys no least ISN */
-	struct tcp_req *r;
-
-	if (!(l->cf & CF_OPEN))
-		return;
-	if (l->accept_count > l->h->backlog) {
-		count(t->counters, DROP_TCP_BACKLOG);
-		return;
-	}
-	if (full && t->ops->syn_flood)
-		t->ops->syn_flood(t->ctx, from_be16(l->h->tuple.lport), cookies);
-	if (cookies && (full || t->conf->syncookies == COOKIES_ALWAYS)) {
-		answer_with_cookie(l, g);
-		return;
-	}
-	if (full || !(r = req_take(t))) {
-		count(t->counters, DROP_TCP_BACKLOG);
-		return;
-	}
-	req_fill(l, g, r);
-	store_release(&r->used, 1);
-	req_insert(t, index_of(t, r));
-	(void)send_synack(t, r);	/* not sent: the timer sends it */
-}
-
 /* Fill the hard block of the new connection; tcp_established() publishes it. */
 static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req *r, u32 sk)
 {
@@ -264,7 +218,8 @@ static void child_ready(struct tcp_stack *t, struct tcp_conn *l, struct tcp_req 
 	c->h->parent_gen = l->h->gen;
 	store_relaxed(&c->h->accept_seq, n);
 	store_relaxed(&c->h->accept, TCPA_QUEUED);
-	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << c->h->snd_wscale);
+	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << (g->flags & TCP_SYN ? 0 : c->h->snd_wscale));
+	store_relaxed(&c->h->syn_out, g->flags & TCP_SYN ? 1 : 0);	/* Fast Open: the ACK is to come */
 	tcp_conn_start(c);
 	c->max_wnd = MAX(load_relaxed(&c->h->snd_wnd), r->snd_wnd);
 	c->retransmits = r->acked ? 0 : r->retries;	/* those after its ACK waited for data or room */
@@ -304,9 +259,73 @@ static bool open_child(struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
 	if (load_relaxed(&r->used))
 		tcp_req_free(t, r);
 	count(t->counters, TCP_PASSIVE_OPENS);
+	if (g->flags & TCP_SYN)
+		tcp_fastopen_child(l, c, g);
 	tcp_accept_queue(l, c);
-	tcp_rcv_state_process(c, g);	/* data may have come with the ACK */
+	if (!(g->flags & TCP_SYN))
+		tcp_rcv_state_process(c, g);	/* data may have come with the ACK */
 	return true;
+}
+
+/* A SYN with a Fast Open cookie and data: the connection is made now. false: no room, an ordinary handshake will do. */
+static bool open_early(struct tcp_conn *l, struct tcp_seg *g)
+{
+	struct tcp_req r = { 0 };
+
+	req_fill(l, g, &r);
+	return open_child(l, &r, g);
+}
+
+/* Handshakes this listener may have in progress are used up, or the table is. */
+static bool queue_full(const struct tcp_conn *l)
+{
+	const struct tcp_stack *t = l->t;
+
+	return l->req_count >= MAX(l->h->backlog, 8u) || (!t->soft->req_free && load_relaxed(&t->t->req_high) >= TCP_REQ_MAX);
+}
+
+/* No room to remember a SYN: the peer does (tcp_cookie.c). The SYN+ACK is sent once, the peer's next SYN brings another. */
+static void answer_with_cookie(struct tcp_conn *l, const struct tcp_seg *g)
+{
+	struct tcp_req r = { 0 };
+
+	req_fill(l, g, &r);
+	tcp_cookie_make(l, &r);
+	if (!send_synack(l->t, &r, false))
+		conn_count(l, TCP_COOKIES_SENT);
+}
+
+/* A SYN for a listener (RFC 9293 3.10.7.2). A full accept queue drops it, as Linux: the ACK could not be taken either. */
+void tcp_conn_request(struct tcp_conn *l, struct tcp_seg *g)
+{
+	struct tcp_stack *t = l->t;
+	bool full = queue_full(l), cookies = t->conf->syncookies != COOKIES_OFF && !g->tw_isn;	/* a cookie obeys no least ISN */
+	struct tcp_req *r;
+	enum tcp_fo fo;
+
+	if (!(l->cf & CF_OPEN))
+		return;
+	if (l->accept_count > l->h->backlog) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		return;
+	}
+	if (full && t->ops->syn_flood)
+		t->ops->syn_flood(t->ctx, from_be16(l->h->tuple.lport), cookies);
+	if (cookies && (full || t->conf->syncookies == COOKIES_ALWAYS)) {
+		answer_with_cookie(l, g);
+		return;
+	}
+	fo = full ? FO_NOTHING : tcp_fastopen_syn(l, g);
+	if (fo == FO_TAKE && open_early(l, g))
+		return;
+	if (full || !(r = req_take(t))) {
+		count(t->counters, DROP_TCP_BACKLOG);
+		return;
+	}
+	req_fill(l, g, r);
+	store_release(&r->used, 1);
+	req_insert(t, index_of(t, r));
+	(void)send_synack(t, r, fo == FO_GIVE);	/* not sent: the timer sends it */
 }
 
 /* The ACK of our SYN+ACK. */
@@ -349,13 +368,13 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 		return;
 	}
 	if ((g->flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && g->seq == r->irs) {
-		(void)send_synack(t, r);	/* its SYN again: ours was lost */
+		(void)send_synack(t, r, false);	/* its SYN again: ours was lost */
 		return;
 	}
 	if (paws || !seq_between(g->seq, r->irs + 1, r->irs + 1 + wnd)) {
 		count(t->counters, paws ? DROP_TCP_PAWS : DROP_TCP_SEQUENCE);
 		if (!(g->flags & TCP_RST))
-			(void)send_synack(t, r);
+			(void)send_synack(t, r, false);
 		return;
 	}
 	if (g->flags & TCP_RST) {
@@ -366,7 +385,7 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g)
 		return;
 	}
 	if (g->flags & TCP_SYN) {
-		(void)send_synack(t, r);	/* RFC 5961 4.2 */
+		(void)send_synack(t, r, false);	/* RFC 5961 4.2 */
 		return;
 	}
 	if (!(g->flags & TCP_ACK)) {

@@ -40,6 +40,12 @@ static void one_option(struct tcp_seg *g, const u8 *p, u32 len)
 			g->tsecr = get32(p + 6);
 		}
 		break;
+	case TCPOPT_FASTOPEN:
+		if (syn && len % 2 == 0 && (len == 2 || (len >= 6 && len <= 2 + TCP_FO_COOKIE_MAX))) {
+			g->cookie = p + 2;
+			g->cookielen = (u8)(len - 2);
+		}
+		break;
 	case TCPOPT_SACK:
 		if (len >= 10 && (len - 2) % 8 == 0 && !syn)
 			for (u32 i = 2; i < len && g->nsack < 4; i += 8, g->nsack++) {

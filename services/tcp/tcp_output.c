@@ -56,7 +56,7 @@ static u32 sendable(struct tcp_conn *c, u32 quota, bool force, bool *ret_fin)
 	return force || (!c->packets_out && room >= c->max_wnd / 2 && room < mss) ? len : 0;
 }
 
-static struct tcp_rec *append_rec(struct tcp_conn *c, u64 start, u64 end, bool fin)
+struct tcp_rec *tcp_rec_append(struct tcp_conn *c, u64 start, u64 end, bool fin)
 {
 	struct tcp_rec *r = tcp_rec_new(c);
 
@@ -76,7 +76,7 @@ static struct tcp_rec *append_rec(struct tcp_conn *c, u64 start, u64 end, bool f
 static int send_new(struct tcp_conn *c, u32 len, bool fin)
 {
 	u64 nxt = snd_nxt(c), end = nxt + len + fin;
-	struct tcp_rec *r = append_rec(c, nxt, end, fin);
+	struct tcp_rec *r = tcp_rec_append(c, nxt, end, fin);
 	u8 flags = TCP_ACK;
 	int e;
 

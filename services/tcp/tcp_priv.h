@@ -37,6 +37,10 @@
 #define TCP_THASH 32768u
 #define TCP_RHASH 4096u
 #define TCP_LHASH 256u
+#define TCP_FO_COOKIE 8u		/* bytes of those we give; 4 to 16 are taken (RFC 7413 4.1.1) */
+#define TCP_FO_COOKIE_MAX 16u
+#define TCP_FO_SETS 256u
+#define TCP_FO_WAYS 4u
 
 static inline bool before(u64 a, u64 b) { return (s64)(a - b) < 0; }
 static inline bool after(u64 a, u64 b) { return (s64)(a - b) > 0; }
@@ -63,7 +67,8 @@ struct tcp_seg {
 	u16 wnd, urg;
 	u8 flags, hdrlen, tos, nsack;
 	bool has_ts, has_sack_perm, has_wscale;
-	u8 wscale;
+	u8 wscale, cookielen;
+	const u8 *cookie;		/* Fast Open option of a SYN, cookielen 0: asks for one; NULL: none */
 	u16 mss;			/* 0: no option */
 	u32 tsval, tsecr;
 	u32 sack[4][2];
@@ -79,7 +84,9 @@ struct tcp_seg {
 enum { CF_DIRTY = 1, CF_XMIT = 2, CF_ACK_NOW = 4, CF_ACK_SCHED = 8, CF_WINDOW = 16, CF_WAIT = 32, CF_HASHED = 64,
        CF_BOUND = 128, CF_LISTENING = 256, CF_OPEN = 512, CF_TLP = 1024, CF_FRTO = 2048, CF_PROBE0 = 4096,
        CF_RACK_TIMER = 8192, CF_RESTARTED = 16384,
-       CF_QUIET = 32768 /* a disconnect: no state_change */, CF_NEW_FIRST = 65536 /* F-RTO: new data before what is marked lost */ };
+       CF_QUIET = 32768 /* a disconnect: no state_change */, CF_NEW_FIRST = 65536 /* F-RTO: new data before what is marked lost */,
+       CF_SYN_OUT = 131072 /* h->syn_out */ };
+enum { FO_WANTED = 1, FO_SYN_DATA = 2 };	/* tcp_conn.fo: this connect may use Fast Open; data in a SYN was taken */
 enum { ECN_QUEUE_CWR = 1, ECN_SEEN = 2 };	/* tcp_conn.ecn */
 enum xmit_kind { XMIT_ACK, XMIT_NEW, XMIT_AGAIN };	/* SACK blocks go with the first, ECN marks with the second */
 enum conn_ca_state { CA_OPEN, CA_DISORDER, CA_CWR, CA_RECOVERY, CA_LOSS };
@@ -109,7 +116,7 @@ struct tcp_conn {
 	u32 rack_rtt_us, max_wnd, cwnd_used;
 	u32 backoff, retransmits, total_retrans, mss;	/* mss: payload per segment now, options taken off */
 	u8 ca_state, dupacks, rack_steps, reord_seen, ca_flags, probes;
-	u8 cong_limited, hdr_opts, ecn;
+	u8 cong_limited, hdr_opts, ecn, fo, fo_fail;
 	u32 lost;			/* segments ever taken for lost */
 	u32 app_limited;		/* until this much is delivered, samples are the application's rate; 0: not */
 	u32 delivered_us, first_us;	/* of the last delivery; when the first of its flight was sent */
@@ -137,13 +144,19 @@ struct tcp_conn {
 	u64 bytes_in, bytes_out;
 	u32 segs_in, segs_out;
 	u32 accept_count, req_count;	/* listener */
+	u32 fo_pending, fo_penalty;	/* listener: Fast Open connections without their ACK, and those that were reset */
+	u64 fo_penalty_until;
 	struct tcp_conn *accept_head, *accept_tail, *accept_next;
 };
 
 struct tcp_tw_soft { struct timer timer; u32 next, free_next; };
 struct tcp_req_soft { struct timer timer; u32 next, free_next; };
 
+/* A server as clients of Fast Open know it. used: when last, 0: free. */
+struct tcp_fo_server { be32 addr; u16 mss; u8 len, losses; u64 used, lost_at; u8 cookie[TCP_FO_COOKIE_MAX]; };
+
 struct tcp_soft {
+	struct tcp_fo_server fo[TCP_FO_SETS][TCP_FO_WAYS];
 	struct timer_wheel wheel;
 	struct tcp_conn *conn;		/* SK_MAX */
 	u32 *ehash, *lhash, *bhash, *thash, *rhash;

@@ -172,7 +172,7 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->delivered = c->lost = c->app_limited = c->rate_delivered = c->rate_interval_us = 0;
 	c->pace_next = 0;
 	c->ca_state = CA_OPEN;
-	c->ecn = 0;
+	c->ecn = c->fo = c->fo_fail = 0;
 	c->delivered_ce = 0;
 	c->last_ack = rcv_nxt(c);
 	c->dsack_start = c->dsack_end = c->fin_early = 0;
@@ -187,17 +187,72 @@ void tcp_conn_start(struct tcp_conn *c)
 	tcp_cwnd_init(c);
 }
 
-int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
+/* Both ends of the tuple, and an ISN that suits it. 0 or -errno; then the socket is as it was. */
+static int connect_tuple(struct tcp_conn *c, be32 addr, be16 port)
+{
+	struct tcp_stack *t = c->t;
+	struct tcp_sock *h = c->h;
+	struct tcp_route rt;
+	struct tcp_tw *w;
+	be32 bound;
+	int r;
+
+	h->tuple.faddr = addr;
+	h->tuple.fport = port;
+	r = t->ops->route(t->ctx, addr, h->tuple.laddr, &rt);
+	if (r)
+		return r;
+	bound = h->tuple.laddr;
+	if (!h->tuple.laddr.v)
+		h->tuple.laddr = rt.saddr;
+	r = tcp_pick_connect_port(c);
+	if (r) {
+		h->tuple.laddr = bound;
+		return r;
+	}
+	h->iss = tcp_isn(t, &h->tuple);
+	w = tcp_tw_lookup(t, &h->tuple);
+	if (w) {			/* RFC 6191: above everything the old connection sent */
+		if (!seq_after(h->iss, w->snd_nxt + 65535 + 2))
+			h->iss = w->snd_nxt + 65535 + 2;
+		tcp_tw_free(t, w);
+		count(t->counters, TCP_TW_REUSED);
+	}
+	return 0;
+}
+
+/* What the SYN will offer, and where the streams begin. */
+static void connect_constants(struct tcp_conn *c)
+{
+	const struct config *conf = c->t->conf;
+	struct tcp_sock *h = c->h;
+
+	h->ts_offset = tcp_ts_offset(c->t, &h->tuple);
+	h->negotiated = (conf->timestamps ? TCPN_TS : 0) | (conf->sack ? TCPN_SACK : 0) | (conf->window_scaling ? TCPN_WS : 0) |
+			(conf->ecn == ECN_ASK ? TCPN_ECN : 0);
+	h->rcv_wscale = conf->window_scaling ? tcp_pick_wscale(tcp_rcv_limit(h, c->b.rx_size)) : 0;
+	h->snd_wscale = 0;
+	h->mss_peer = TCP_DEFAULT_MSS;
+	h->pmtu_mss = 0;
+	store_relaxed(&h->ts_recent, 0);
+	store_relaxed(&h->snd_wnd, 0);
+	tcp_conn_base(c);
+	c->b.s->laddr = h->tuple.laddr;
+	c->b.s->faddr = h->tuple.faddr;
+	c->b.s->lport = h->tuple.lport;
+	c->b.s->fport = h->tuple.fport;
+}
+
+static int do_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq, bool fast)
 {
 	struct tcp_conn *c = socket_of(t, sk);
-	struct tcp_sock *h;
 	u32 state;
+	bool had_port, deferred;
 	int r;
 
 	if (!c)
 		return -EBADF;
-	h = c->h;
-	if (op_seq && load_relaxed(&h->op_seq) == op_seq)
+	if (op_seq && load_relaxed(&c->h->op_seq) == op_seq)
 		return 0;		/* executed before: the answer was lost, not the request */
 	state = load_relaxed(&c->b.s->state);
 	if (phase(c) == TCPP_SYN_SENT || phase(c) == TCPP_SYN_RECV)
@@ -209,59 +264,48 @@ int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
 	/* RFC 9293 MUST-46; a network's own broadcast address IP knows, and refuses the SYN */
 	if (!addr.v || from_be32(addr) >> 28 == 14 || from_be32(addr) == 0xffffffffu)
 		return -ENETUNREACH;
-	h->tuple.faddr = addr;
-	h->tuple.fport = port;
-	struct tcp_route rt;
-	r = t->ops->route(t->ctx, addr, h->tuple.laddr, &rt);
+	had_port = c->h->tuple.lport.v != 0;
+	r = connect_tuple(c, addr, port);
 	if (r)
 		return r;
-	be32 bound = h->tuple.laddr;
-	if (!h->tuple.laddr.v)
-		h->tuple.laddr = rt.saddr;
-	bool had_port = h->tuple.lport.v != 0;
-	r = tcp_pick_connect_port(c);
-	if (r) {
-		h->tuple.laddr = bound;
-		return r;
-	}
-	struct tcp_tw *w = tcp_tw_lookup(t, &h->tuple);
-	h->iss = tcp_isn(t, &h->tuple);
-	if (w) {			/* RFC 6191: above everything the old connection sent */
-		if (!seq_after(h->iss, w->snd_nxt + 65535 + 2))
-			h->iss = w->snd_nxt + 65535 + 2;
-		tcp_tw_free(t, w);
-		count(t->counters, TCP_TW_REUSED);
-	}
-	h->ts_offset = tcp_ts_offset(t, &h->tuple);
-	h->negotiated = (t->conf->timestamps ? TCPN_TS : 0) | (t->conf->sack ? TCPN_SACK : 0) | (t->conf->window_scaling ? TCPN_WS : 0) |
-			(t->conf->ecn == ECN_ASK ? TCPN_ECN : 0);
-	h->rcv_wscale = t->conf->window_scaling ? tcp_pick_wscale(tcp_rcv_limit(h, c->b.rx_size)) : 0;
-	h->snd_wscale = 0;
-	h->mss_peer = TCP_DEFAULT_MSS;
-	h->pmtu_mss = 0;
-	store_relaxed(&h->ts_recent, 0);
-	store_relaxed(&h->snd_wnd, 0);
-	tcp_conn_base(c);
-	c->b.s->laddr = h->tuple.laddr;
-	c->b.s->faddr = addr;
-	c->b.s->lport = h->tuple.lport;
-	c->b.s->fport = port;
+	connect_constants(c);
 	if (!had_port)
 		tcp_bind_insert(c);
 	tcp_conn_start(c);
-	store_relaxed(&h->giveup_start, t->now);
+	c->retransmits = 0;
+	deferred = fast && tcp_fastopen_defer(c);
+	store_relaxed(&c->h->giveup_start, deferred ? 0 : t->now);
 	store_relaxed(&c->b.s->err, 0);
 	store_relaxed(&c->b.s->attempt, load_relaxed(&c->b.s->attempt) + 1);	/* an error from now on has not been told yet */
-	store_release(&c->b.s->state, SKS_CONNECTING);
-	store_release(&h->phase, TCPP_SYN_SENT);
-	store_release(&h->op_seq, op_seq);
+	store_release(&c->b.s->state, deferred ? SKS_DEFERRED : SKS_CONNECTING);
+	store_release(&c->h->phase, TCPP_SYN_SENT);
+	store_release(&c->h->op_seq, op_seq);
 	tcp_hash_insert(c);
 	conn_count(c, TCP_ACTIVE_OPENS);
-	c->retransmits = 0;
+	if (deferred) {
+		t->ops->state_change(t->ctx, sk);	/* it can be written to */
+		return 0;
+	}
 	if (tcp_send_syn(c))
 		tcp_wait_for_room(c);
 	timer_arm(&t->soft->wheel, &c->rtx, t->now + c->rto);
 	return 0;
+}
+
+int tcp_connect(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
+{
+	struct tcp_conn *c = socket_of(t, sk);
+
+	return do_connect(t, sk, addr, port, op_seq,
+			  c && c->h->so & TSO_FASTOPEN_CONNECT && t->conf->fastopen & FASTOPEN_CLIENT);
+}
+
+/* sendto(MSG_FASTOPEN): as if TCP_FASTOPEN_CONNECT were set; what is to be sent is written next. */
+int tcp_connect_fastopen(struct tcp_stack *t, u32 sk, be32 addr, be16 port, u32 op_seq)
+{
+	if (!(t->conf->fastopen & FASTOPEN_CLIENT))
+		return -EOPNOTSUPP;
+	return do_connect(t, sk, addr, port, op_seq, true);
 }
 
 int tcp_listen(struct tcp_stack *t, u32 sk, int backlog)

@@ -244,7 +244,17 @@ static int set_tcp(struct tcp_conn *c, int name, const void *val, u32 len)
 		if (v && c->cf & CF_ACK_SCHED)
 			tcp_mark_dirty(c, CF_ACK_NOW);
 		return 0;
-	case TCP_FASTOPEN: case TCP_FASTOPEN_CONNECT: case TCP_REPAIR: case TCP_MD5SIG: case TCP_ULP: return -EOPNOTSUPP;
+	case TCP_FASTOPEN:
+		if (v < 0 || (phase(c) != TCPP_CLOSED && phase(c) != TCPP_LISTEN))
+			return -EINVAL;
+		h->fastopen_max = MIN((u32)v, c->t->conf->backlog_max);
+		return 0;
+	case TCP_FASTOPEN_CONNECT:
+		if (v < 0 || v > 1 || phase(c) != TCPP_CLOSED)
+			return -EINVAL;
+		flag(c, TSO_FASTOPEN_CONNECT, v);
+		return 0;
+	case TCP_REPAIR: case TCP_MD5SIG: case TCP_ULP: return -EOPNOTSUPP;
 	case TCP_THIN_LINEAR_TIMEOUTS: case TCP_THIN_DUPACK: case TCP_SAVE_SYN: case TCP_TIMESTAMP: return 0;
 	default: return -ENOPROTOOPT;
 	}
@@ -373,7 +383,9 @@ static int get_tcp(struct tcp_conn *c, int name, void *val, u32 *len)
 	case TCP_USER_TIMEOUT: return put_int(val, len, (int)h->user_timeout_ms);
 	case TCP_NOTSENT_LOWAT: return put_int(val, len, (int)h->notsent_lowat);
 	case TCP_QUICKACK: return put_int(val, len, !c->pingpong);
-	case TCP_FASTOPEN: case TCP_FASTOPEN_CONNECT: case TCP_SAVE_SYN: return put_int(val, len, 0);
+	case TCP_FASTOPEN: return put_int(val, len, (int)h->fastopen_max);
+	case TCP_FASTOPEN_CONNECT: return put_int(val, len, !!(h->so & TSO_FASTOPEN_CONNECT));
+	case TCP_SAVE_SYN: return put_int(val, len, 0);
 	}
 	return -ENOPROTOOPT;
 }

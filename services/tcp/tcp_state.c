@@ -19,6 +19,8 @@ enum tcp_state tcp_state(const struct tcp_conn *c)
 	}
 	bool peer = fin_rcv(c) && !before(rcv_nxt(c), fin_rcv(c));
 
+	if (!fin_snd(c) && !peer && load_relaxed(&c->h->syn_out))
+		return TCPS_SYN_RECV;
 	if (!fin_snd(c))
 		return peer ? TCPS_CLOSE_WAIT : TCPS_ESTABLISHED;
 	if (load_relaxed(&c->h->fin_acked))
@@ -67,6 +69,14 @@ static bool paws_reject(const struct tcp_conn *c, const struct tcp_seg *g)
 	       g->ack != snd_wire(c, snd_una(c));
 }
 
+/* Our SYN, and perhaps data that went with it (Fast Open), but nothing that was not sent. */
+static bool syn_acked(const struct tcp_conn *c, const struct tcp_seg *g)
+{
+	u64 ack = snd_off(c, g->ack);
+
+	return !before(ack, c->h->tx_base) && !after(ack, snd_nxt(c));
+}
+
 static bool validate_rst(struct tcp_conn *c, const struct tcp_seg *g)
 {
 	/* RFC 5961 3.2: only the exact next number resets; in the window: ask */
@@ -92,7 +102,7 @@ bool tcp_validate_incoming(struct tcp_conn *c, struct tcp_seg *g)
 	}
 	/* Simultaneous open: the SYN+ACK that answers our SYN repeats a number we already have */
 	if (phase(c) == TCPP_SYN_RECV && g->flags & TCP_SYN && g->flags & TCP_ACK && e == rcv_nxt(c) && !(g->flags & TCP_RST) &&
-	    g->ack == snd_wire(c, snd_nxt(c)))
+	    syn_acked(c, g))
 		return true;
 	if (before(e, c->last_ack) || after(s, right)) {
 		if (g->flags & TCP_RST)
@@ -169,7 +179,7 @@ static bool syn_ack_acceptable(struct tcp_conn *c, const struct tcp_seg *g)
 {
 	u32 sent = tcp_ts(c->t, c->h->ts_offset);
 
-	if (g->ack != snd_wire(c, c->h->tx_base))
+	if (!syn_acked(c, g))
 		return false;
 	/* RFC 7323 5: an echo of something we never sent */
 	return !g->has_ts || !g->tsecr || !has_ts(c) || (s32)(sent - g->tsecr) >= 0;
@@ -198,6 +208,8 @@ static void synsent(struct tcp_conn *c, struct tcp_seg *g)
 	}
 	negotiate(c, g);
 	if (g->flags & TCP_ACK) {
+		bool again = c->retransmits != 0;
+
 		if (!c->retransmits && c->retrans_stamp)
 			tcp_rtt_estimator(c, (u32)MAX((c->t->now - c->retrans_stamp) / 1000, 1ull));
 		else if (c->retransmits)
@@ -207,6 +219,7 @@ static void synsent(struct tcp_conn *c, struct tcp_seg *g)
 			c->rto = MAX(c->rto, 3 * SEC);
 			c->cong_limited = 0;
 		}
+		tcp_fastopen_synack(c, g, again);
 		c->t->ops->state_change(c->t->ctx, c->sk);
 		tcp_mark_dirty(c, CF_ACK_NOW | CF_XMIT);
 		return;
@@ -220,15 +233,16 @@ static void synsent(struct tcp_conn *c, struct tcp_seg *g)
 }
 
 /* The ACK that ends a simultaneous open. */
-static bool synrecv(struct tcp_conn *c, const struct tcp_seg *g)
+static bool synrecv(struct tcp_conn *c, struct tcp_seg *g)
 {
-	if (g->ack != snd_wire(c, c->h->tx_base)) {
+	if (!syn_acked(c, g)) {
 		conn_count(c, DROP_TCP_ACK);
 		tcp_v4_send_reset(c->t, g);
 		return false;
 	}
 	store_relaxed(&c->h->snd_wnd, (u32)g->wnd << (g->flags & TCP_SYN ? 0 : c->h->snd_wscale));
 	tcp_established(c);
+	tcp_fastopen_synack(c, g, false);
 	c->t->ops->state_change(c->t->ctx, c->sk);
 	if (g->flags & TCP_SYN)		/* the peer may wait for an answer to its SYN+ACK, as to a repeated one */
 		tcp_mark_dirty(c, CF_ACK_NOW);
@@ -277,13 +291,13 @@ void tcp_rcv_state_process(struct tcp_conn *c, struct tcp_seg *g)
 		synsent(c, g);
 		return;
 	}
-	if (!tcp_validate_incoming(c, g))
+	if (tcp_fastopen_syn_again(c, g) || !tcp_validate_incoming(c, g))
 		return;
 	if (!(g->flags & TCP_ACK)) {
 		conn_count(c, DROP_TCP_FLAGS);
 		return;
 	}
-	if (phase(c) == TCPP_SYN_RECV && !synrecv(c, g))
+	if ((phase(c) == TCPP_SYN_RECV && !synrecv(c, g)) || !tcp_fastopen_acked(c, g))
 		return;
 	if (tcp_ack(c, g) < 0) {	/* RFC 5961 5.2 */
 		conn_count(c, DROP_TCP_ACK);

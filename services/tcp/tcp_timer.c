@@ -31,6 +31,8 @@ void tcp_clear_timers(struct tcp_conn *c)
 
 void tcp_rearm_rto(struct tcp_conn *c)
 {
+	if (c->cf & CF_SYN_OUT)
+		return;			/* the SYN+ACK's, before anything else is repeated */
 	if (!c->head) {
 		if (!(c->cf & CF_PROBE0))
 			timer_cancel(WHEEL(c), &c->rtx);
@@ -46,7 +48,7 @@ void tcp_rearm_rto(struct tcp_conn *c)
  * taken back. Never earlier than the timeout without it would have been, so a flood of errors gains nothing. */
 void tcp_ld_RTO_revert(struct tcp_conn *c)
 {
-	if (!c->retransmits || !c->backoff || !c->head || c->cf & (CF_PROBE0 | CF_RACK_TIMER) || c->ca_flags & 2)
+	if (!c->retransmits || !c->backoff || !c->head || c->cf & (CF_PROBE0 | CF_RACK_TIMER | CF_SYN_OUT) || c->ca_flags & 2)
 		return;
 	c->backoff--;
 	timer_arm(WHEEL(c), &c->rtx, MAX(c->t->now, c->head->xmit + backed_off(c)));
@@ -57,7 +59,7 @@ void tcp_arm_tlp_or_rto(struct tcp_conn *c)
 {
 	u64 pto;
 
-	if (c->cf & CF_RACK_TIMER && c->head)
+	if ((c->cf & CF_RACK_TIMER && c->head) || c->cf & CF_SYN_OUT)
 		return;
 	tcp_rearm_rto(c);
 	if (!c->head || !has_sack(c) || c->ca_state > CA_DISORDER || c->cf & CF_TLP || !c->srtt8_us || c->sacked_out)
@@ -72,7 +74,7 @@ void tcp_arm_tlp_or_rto(struct tcp_conn *c)
 /* Nothing in flight to clock us, but something to send: the persist timer (RFC 9293 MUST-35: for ever). */
 void tcp_check_probe0(struct tcp_conn *c)
 {
-	bool need = !c->head && before(snd_nxt(c), snd_end(c)) && !(c->cf & CF_WAIT) && !timer_armed(&c->pace);
+	bool need = !c->head && before(snd_nxt(c), snd_end(c)) && !(c->cf & (CF_WAIT | CF_SYN_OUT)) && !timer_armed(&c->pace);
 
 	if (!need) {
 		if (c->cf & CF_PROBE0) {
@@ -130,7 +132,7 @@ static bool gave_up(struct tcp_conn *c)
 
 static void syn_timeout(struct tcp_conn *c)
 {
-	u32 max = phase(c) == TCPP_SYN_RECV ? TCP_SYNACK_RETRIES : MAX(c->h->syn_cnt, 1u);
+	u32 max = phase(c) == TCPP_SYN_RECV || c->cf & CF_SYN_OUT ? TCP_SYNACK_RETRIES : MAX(c->h->syn_cnt, 1u);
 	u64 since = load_relaxed(&c->h->giveup_start);
 	u32 soft = tcp_soft_error(c);
 
@@ -143,6 +145,10 @@ static void syn_timeout(struct tcp_conn *c)
 	if (tcp_send_syn(c)) {		/* nothing left: no retransmission either */
 		timer_arm(WHEEL(c), &c->rtx, c->t->now + 100 * MSEC);
 		return;
+	}
+	for (struct tcp_rec *r = c->head; r && phase(c) == TCPP_SYN_SENT; r = r->next) {
+		r->flags |= REC_EVER;	/* data of the first SYN: which of them an ACK answers is not known any more */
+		r->xmit = c->t->now;
 	}
 	c->retransmits++;
 	conn_count(c, TCP_RETRANS_SEGS);
@@ -251,7 +257,7 @@ void tcp_timer_rtx(struct timer *tm, void *arg, u64 now)
 	struct tcp_conn *c = container_of(tm, struct tcp_conn, rtx);
 	u8 tlp = c->ca_flags & 2;
 
-	if (phase(c) == TCPP_SYN_SENT || phase(c) == TCPP_SYN_RECV) {
+	if (phase(c) == TCPP_SYN_SENT || phase(c) == TCPP_SYN_RECV || c->cf & CF_SYN_OUT) {
 		syn_timeout(c);
 		return;
 	}

@@ -131,23 +131,27 @@ static int hand_down(struct tcp_stack *t, struct sk_buff *skb)
 
 static u8 ttl_of(const struct tcp_stack *t, u8 ttl) { return ttl ? ttl : t->conf->ttl ? t->conf->ttl : 64; }
 
-/* A segment without payload that belongs to no established connection: SYN, SYN+ACK, RST, ACKs of TIME_WAIT. */
+/* A segment that belongs to no established connection, without payload but for Fast Open's SYN: SYN, SYN+ACK, RST, ACKs of TIME_WAIT. */
 int tcp_send_raw(struct tcp_stack *t, const struct tcp_raw *r)
 {
 	struct sk_buff skb;
 	u32 hl = 20 + r->optlen;
-	u8 *p = t->ops->alloc(t->ctx, hl, r->sk, &skb);
+	u8 *p = t->ops->alloc(t->ctx, hl + r->len, r->sk, &skb);
+	u32 sum;
 
 	if (!p) {
 		count(t->counters, DROP_NO_BUFFER);
 		return -ENOBUFS;
 	}
-	skb.len = hl;
+	skb.len = hl + r->len;
 	skb.ip_summed = CHECKSUM_NONE;
 	skb.tstamp = t->now;
 	fill_hdr(p, &r->tuple, r->seq, r->ack, hl, r->flags, r->wnd);
 	memcpy(p + 20, r->opts, r->optlen);
-	((struct tcp_hdr *)p)->check = csum_fold(csum_partial(p, hl, csum_pseudo(r->tuple.laddr, r->tuple.faddr, 6, hl)));
+	sum = csum_partial(p, hl, csum_pseudo(r->tuple.laddr, r->tuple.faddr, 6, hl + r->len));
+	if (r->len)
+		sum = bytes_out_csum(p + hl, r->data->b.tx, r->data->b.tx_size, r->off, r->len, sum);
+	((struct tcp_hdr *)p)->check = csum_fold(sum);
 	fill_cb(&skb, &r->tuple, r->tos, ttl_of(t, r->ttl), 1, r->mark);
 	return hand_down(t, &skb);
 }
@@ -317,15 +321,16 @@ void tcp_v4_send_reset(struct tcp_stack *t, const struct tcp_seg *g)
 		count(t->counters, TCP_OUT_RSTS);
 }
 
-/* Our SYN, or in a simultaneous open our SYN+ACK. */
+/* Our SYN, or SYN+ACK: in a simultaneous open, or of a connection that Fast Open made. */
 int tcp_send_syn(struct tcp_conn *c)
 {
 	struct tcp_sock *h = c->h;
-	bool answer = phase(c) == TCPP_SYN_RECV;
+	bool early = c->cf & CF_SYN_OUT, answer = phase(c) == TCPP_SYN_RECV || early;
 	u16 mss = tcp_advertise_mss(c->t, h, h->tuple.faddr);
 	u32 recent = (u32)(load_relaxed(&h->ts_recent) >> 32);
-	struct tcp_raw r = { .tuple = h->tuple, .seq = h->iss, .ack = answer ? h->irs + 1 : 0,
-			     .wnd = tcp_first_window(tcp_rcv_limit(h, c->b.rx_size), mss),
+	struct tcp_raw r = { .tuple = h->tuple, .seq = h->iss, .ack = answer ? rcv_wire(c, rcv_nxt(c)) : 0,
+			     .wnd = early ? (u16)MIN(tcp_new_window(c), 65535u) :
+					    tcp_first_window(tcp_rcv_limit(h, c->b.rx_size), mss),
 			     .flags = (answer ? TCP_SYN | TCP_ACK : TCP_SYN) | tcp_ecn_syn(c), .tos = h->tos, .ttl = h->ttl, .sk = c->sk,
 			     .mark = h->mark };
 	int e;
@@ -334,7 +339,11 @@ int tcp_send_syn(struct tcp_conn *c)
 		store_release(&h->rcv_adv, rcv_nxt(c) + r.wnd);
 	r.optlen = (u8)tcp_syn_options(r.opts, mss, h->negotiated, h->rcv_wscale,
 				       tcp_ts(c->t, h->ts_offset), recent);
+	if (!answer)
+		tcp_fastopen_syn_fill(c, &r);
 	e = tcp_send_raw(c->t, &r);
+	if (!e && answer)
+		ack_sent(c);
 	if (!e && !c->retrans_stamp)
 		c->retrans_stamp = c->t->now;
 	return e;

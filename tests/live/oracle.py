@@ -78,10 +78,12 @@ def main():
 	args = arguments()
 	tap = Tap(args)
 	for driver in args.driver or ['tap', 'packet']:
-		with Stack(args, driver) as s:
+		with Stack(args, driver, '[tcp]\nfastopen = 3\n') as s:
 			s.oracle = os.path.join(args.build, 'tests/shim/oracle/oracle')
 			s.case = [args.only] if args.only else []
 			client_up(s)
+			for ns in (s.ns['peer'], s.ns['client']):	# both sides, and every listener
+				sh('ip', 'netns', 'exec', ns, 'sysctl', '-qw', 'net.ipv4.tcp_fastopen=1027')
 			sh(*s.on_kernel('sysctl', '-qw', 'net.ipv4.icmp_ratelimit=0'))
 			sh(*s.on_kernel('nft', REFUSED.replace('\n', ' ')))
 			port = s.next_port()

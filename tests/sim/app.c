@@ -3,6 +3,9 @@
 
 #include "services/tcp/path.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
 #define LISTENER SK(0, 1)
 
 /* Eight bytes of the stream `seed`, at offset 8 * `word`. */
@@ -62,6 +65,10 @@ int node_listen(struct node *n, u16 port)
 {
 	int r = tcp_socket(&n->tcp, LISTENER, 1, 0);
 
+	int queue = n->sim->fastopen ? 8 : 0;
+
+	if (!r)
+		r = tcp_setsockopt(&n->tcp, LISTENER, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof(queue));
 	if (!r)
 		r = tcp_bind(&n->tcp, LISTENER, (be32){ 0 }, to_be16(port));
 	return r ? r : tcp_listen(&n->tcp, LISTENER, 64);
@@ -78,19 +85,32 @@ static void app_open(struct node *n, struct app *a)
 	a->tx_base = load_relaxed(&b.c->tx_head);
 }
 
+static int dial(struct node *n, struct app *a, u16 port)
+{
+	int r = tcp_socket(&n->tcp, a->sk, 1, 0);
+
+	if (r)
+		return r;
+	a->later = false;
+	if (n->sim->fastopen)
+		return tcp_connect_fastopen(&n->tcp, a->sk, n->sim->node[1].addr, to_be16(port), 1);
+	return tcp_connect(&n->tcp, a->sk, n->sim->node[1].addr, to_be16(port), 1);
+}
+
+/* With Fast Open the first of them brings the cookie, the others come when it may be there. */
 int node_connect(struct node *n, u16 port, u64 bytes, u64 peer_bytes)
 {
 	struct sim *s = n->sim;
 	u32 i = n->napp++;
 	struct app *a = &n->app[i];
-	int r;
 
 	*a = (struct app){ .used = true, .sk = SK(0, 2 + i), .seed = sim_rand(s), .to_send = bytes, .expect = peer_bytes,
 			   .chunk = 1 + (u32)sim_below(s, 20000), .next = UINT64_MAX };
-	r = tcp_socket(&n->tcp, a->sk, 1, 0);
-	if (!r)
-		r = tcp_connect(&n->tcp, a->sk, s->node[1].addr, to_be16(port), 1);
-	return r;
+	if (!s->fastopen || !i)
+		return dial(n, a, port);
+	a->later = true;
+	a->next = s->now + sim_below(s, NSEC_PER_SEC);
+	return 0;
 }
 
 /* The application closes a connection that came to nothing, or that somebody injects segments into (tests/fuzz). */
@@ -112,7 +132,7 @@ static void app_accept(struct node *n, u32 sk)
 		struct app *c = &s->node[0].app[i];
 		struct sockbuf cb = view(&s->node[0], c->sk);
 
-		if (!be16_eq(cb.s->lport, b.s->fport))
+		if (c->later || !be16_eq(cb.s->lport, b.s->fport))
 			continue;
 		if (c->peer && !s->hostile)
 			sim_fail(s, "connection %u accepted twice", i);
@@ -184,6 +204,12 @@ static void app_act(struct node *n, struct app *a)
 	u32 state = load_acquire(&b.s->state);
 
 	a->next = UINT64_MAX;
+	if (a->later) {
+		if (dial(n, a, 80))
+			sim_fail(s, "connect failed at once");
+		a->next = s->now;
+		return;
+	}
 	if (state == SKS_CONNECTING)
 		return;
 	if (state == SKS_FAILED && load_relaxed(&b.s->err) == ETIMEDOUT && s->wire[0].loss + s->wire[1].loss > 0.05) {

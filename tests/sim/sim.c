@@ -18,7 +18,7 @@ struct family {
 	const char *name;
 	double loss, dup, corrupt, reorder, mark;	/* upper bounds; each scenario draws below them */
 	u32 burst, queue;				/* queue not 0: a narrow link with at most so many packets waiting */
-	bool restarts, mtu_changes;
+	bool restarts, mtu_changes, fastopen;
 	u64 max_delay, max_jitter, max_bytes;
 };
 
@@ -38,6 +38,9 @@ static const struct family families[] = {
 	{ "congestion marks", .mark = 0.3, .max_delay = 50 * MS, .max_bytes = 500000 },
 	{ "marks and everything", .loss = 0.1, .dup = 0.1, .corrupt = 0.02, .reorder = 0.1, .mark = 0.3, .burst = 3, .restarts = true,
 	  .max_delay = 20 * MS, .max_bytes = 200000 },
+	{ "Fast Open", .fastopen = true, .max_delay = 50 * MS, .max_bytes = 20000 },
+	{ "Fast Open and losses", .fastopen = true, .loss = 0.1, .mark = 0.1, .restarts = true, .max_delay = 50 * MS,
+	  .max_bytes = 20000 },
 	{ "restarts", .restarts = true, .max_delay = 20 * MS, .max_bytes = 500000 },
 	{ "restarts and everything", .loss = 0.05, .dup = 0.05, .corrupt = 0.02, .reorder = 0.05, .burst = 2, .restarts = true,
 	  .mtu_changes = true, .max_delay = 20 * MS, .max_bytes = 200000 },
@@ -68,6 +71,7 @@ static void draw(struct sim *s, const struct family *f)
 	s->checksum = f->corrupt > 0 || sim_below(s, 2);
 	s->restarts = f->restarts;
 	s->mtu_changes = f->mtu_changes;
+	s->fastopen = f->fastopen;
 	s->mtu = sim_below(s, 4) ? 1500 : (u16)(576 + sim_below(s, 8400));
 	s->ring = sim_below(s, 4) ? SIM_RING : 16384u << sim_below(s, 5);
 	s->conf = (struct config){ .rcvbuf = s->ring, .sndbuf = s->ring, .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60,
@@ -77,6 +81,7 @@ static void draw(struct sim *s, const struct family *f)
 	s->conf.syncookies = sim_below(s, 4) ? COOKIES_WHEN_FULL : COOKIES_ALWAYS;
 	if (f->loss > 0.2)	/* a cookie is good for a minute or two: an ACK that is lost for longer finds nobody */
 		s->conf.syncookies = COOKIES_WHEN_FULL;
+	s->conf.fastopen = f->fastopen ? FASTOPEN_CLIENT | FASTOPEN_SERVER : FASTOPEN_CLIENT;
 	s->conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(s, 3);
 }
 

@@ -42,6 +42,7 @@ struct packet {
 
 struct app {			/* one end of a connection */
 	bool used, open, sent_fin, got_eof, closed, freed;
+	bool later;		/* has not connected yet */
 	u32 sk;
 	u64 seed;		/* of the bytes it sends */
 	u64 to_send, sent, got, expect;
@@ -85,7 +86,7 @@ struct sim {
 	u32 nheap, heapcap;
 	u16 mtu, path_mtu;	/* of the hosts; of the way between them (0: the same) */
 	u32 ring;		/* bytes per socket and direction; 0: SIM_RING */
-	bool trace, restarts, checksum, mtu_changes;
+	bool trace, restarts, checksum, mtu_changes, fastopen;
 	bool steady;		/* programs never pause, and move as much as fits */
 	bool hostile;		/* somebody injects segments: errors and wrong bytes end a connection, not the run */
 	bool was_hostile;	/* windows were said and heard that nobody meant */

@@ -318,6 +318,48 @@ static void out_of_order_and_restart(void)
 	end(&p);
 }
 
+/* What a predecessor sent was sent nobody knows when: a SACK of it says nothing about the round trip. */
+static void no_round_trip_from_before_a_restart(void)
+{
+	static const u8 syn_opts[8] = { TCPOPT_MSS, 4, 5, 0xb4, TCPOPT_NOP, TCPOPT_NOP, TCPOPT_SACK_PERM, 2 };
+	u8 b[40] = { 0 }, data[3000] = { 0 };
+	struct peer p;
+	struct rig *r = setup(&p);
+	struct tcp_hdr *h = (struct tcp_hdr *)b;
+	be32 edge[2];
+	u32 sk;
+
+	REQUIRE_EQ(tcp_socket(&r->t, L, 1, 0), 0);
+	REQUIRE_EQ(tcp_bind(&r->t, L, (be32){ 0 }, to_be16(80)), 0);
+	REQUIRE_EQ(tcp_listen(&r->t, L, 8), 0);
+	*h = (struct tcp_hdr){ .source = to_be16(p.port), .dest = to_be16(80), .seq = to_be32(p.seq), .doff_res = 0x70, .flags = TCP_SYN,
+			       .window = to_be16(65535) };
+	memcpy(b + 20, syn_opts, 8);
+	rig_deliver(r, b, 28, PEER, US, false);
+	p.ack = from_be32(sent(r)->seq) + 1;
+	p.seq++;
+	inject(&p, TCP_ACK, p.seq, p.ack, NULL, 65535);
+	sk = (u32)tcp_accept_next(&r->t, L);
+	tcp_offered(&r->t, sk);
+	tcp_claimed(&r->t, sk);
+	rig_write(r, sk, data, sizeof(data));
+	tcp_flush(&r->t);
+	rig_restart(r);
+	rig_advance(r, 10 * MSEC);
+	r->t.now += 5 * SEC;			/* the machine slept, or the path did */
+	edge[0] = to_be32(p.ack + 1460);
+	edge[1] = to_be32(p.ack + 3000);
+	*h = (struct tcp_hdr){ .source = to_be16(p.port), .dest = to_be16(80), .seq = to_be32(p.seq), .ack_seq = to_be32(p.ack),
+			       .doff_res = 0x80, .flags = TCP_ACK, .window = to_be16(65535) };
+	memcpy(b + 20, (u8[]){ TCPOPT_NOP, TCPOPT_NOP, TCPOPT_SACK, 10 }, 4);
+	memcpy(b + 24, edge, 8);
+	rig_deliver(r, b, 32, PEER, US, false);
+	CHECK(rig_conn(r, sk)->sacked_out);
+	CHECK(rig_conn(r, sk)->srtt8_us < 8 * 1000000);
+	tcp_abort(&r->t, sk, ECONNRESET);
+	end(&p);
+}
+
 static void client_nonsense_cuts_one_connection(void)
 {
 	struct peer p;
@@ -358,4 +400,4 @@ static void bind_rules(void)
 UNIT_MAIN(UNIT(passive_open_and_data), UNIT(connect_refused_and_retry), UNIT(syn_retransmitted_then_timed_out),
 	  UNIT(simultaneous_open), UNIT(reset_rules), UNIT(active_close_and_time_wait), UNIT(simultaneous_close),
 	  UNIT(passive_close), UNIT(unread_data_means_reset), UNIT(zero_window_is_probed_for_ever),
-	  UNIT(out_of_order_and_restart), UNIT(client_nonsense_cuts_one_connection), UNIT(bind_rules))
+	  UNIT(out_of_order_and_restart), UNIT(no_round_trip_from_before_a_restart), UNIT(client_nonsense_cuts_one_connection), UNIT(bind_rules))

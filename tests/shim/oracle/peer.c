@@ -9,6 +9,7 @@
  *   hold MS         read nothing for MS milliseconds, then everything
  *   slow N MS       N bytes, one every MS milliseconds
  *   connect PORT .. connect to the asker's PORT, and do the rest there
+ *   fast PORT WORD connect to the asker's PORT with WORD as data of the SYN, and hand back what comes
  *   report          how the last connection before ended: fin or rst */
 #include "tests/shim/oracle/oracle.h"
 
@@ -96,7 +97,7 @@ static void act(int c, const char *line)
 static void serve(int c, const struct sockaddr_in *from)
 {
 	struct sockaddr_in a = *from;
-	char line[200] = "";
+	char line[200] = "", word[200] = "";
 	size_t n = 0;
 	long to = 0;
 	int used = 0;
@@ -104,6 +105,14 @@ static void serve(int c, const struct sockaddr_in *from)
 	while (n < sizeof(line) - 1 && recv(c, line + n, 1, 0) == 1 && line[n] != '\n')
 		n++;
 	line[n] = 0;
+	if (sscanf(line, "fast %ld %199s", &to, word) == 2) {
+		a.sin_port = htons((uint16_t)to);
+		used = socket(AF_INET, SOCK_STREAM, 0);
+		if (sendto(used, word, strlen(word), MSG_FASTOPEN, (struct sockaddr *)&a, sizeof(a)) < 0)
+			_exit(1);
+		send(c, word, recv(used, word, sizeof(word), 0) > 0 ? 4 : 0, MSG_NOSIGNAL);
+		_exit(0);
+	}
 	if (sscanf(line, "connect %ld %n", &to, &used) == 1 && used) {
 		a.sin_port = htons((uint16_t)to);
 		c = socket(AF_INET, SOCK_STREAM, 0);
