@@ -79,7 +79,7 @@ static void nagle_and_nodelay(void)
 static void shrunk_window(void)
 {
 	struct peer *p = opened(OFFER_MSS, 20000);
-	u32 edge;
+	u32 edge, again = 0;
 
 	write_n(p, 30000);
 	CHECK_EQ(bytes_sent(p), 14600);
@@ -89,9 +89,12 @@ static void shrunk_window(void)
 	CHECK_EQ(unseen(p), 0);
 	for (u32 i = 0; i < 4; i++) {
 		rig_advance(p->r, 10 * SEC);
-		while (next(p))
+		while (next(p)) {
 			CHECK((s32)(p->got.seq + p->got.len - edge) <= 0);
+			again += p->got.seq == p->ack && p->got.len == 1460;
+		}
 	}
+	CHECK(again >= 3);		/* what is inside is sent again as ever */
 	CHECK_EQ(state(p), TCPS_ESTABLISHED);
 	p->wnd = 60000;			/* everything arrives in the end */
 	for (u32 i = 0; i < 100 && snd_una(conn(p)) != snd_end(conn(p)); i++) {
