@@ -37,7 +37,7 @@ static const struct opt_def defs[] = {
 	{ S, SO_REUSEADDR, OPT_TCPD, 4, 0, 0 }, { S, SO_REUSEPORT, OPT_TCPD, 4, 0, 0 },
 	{ S, SO_KEEPALIVE, OPT_TCPD, 4, 0, 0 }, { S, SO_LINGER, OPT_TCPD, 8, 0, 0 },
 	{ S, SO_SNDBUF, OPT_TCPD, 4, 0, 16384 }, { S, SO_RCVBUF, OPT_TCPD, 4, 0, 131072 },
-	{ S, SO_OOBINLINE, OPT_TCPD, 4, 0, 0 }, { S, SO_MAX_PACING_RATE, OPT_TCPD, 4, 0, -1 },
+	{ S, SO_OOBINLINE, OPT_TCPD, 4, 0, 0 }, { S, SO_MAX_PACING_RATE, OPT_TCPD, 0, 0, 0 },
 	{ S, SO_BROADCAST, OPT_HERE, 4, 0, 0 }, { S, SO_DONTROUTE, OPT_HERE, 4, 0, 0 },
 	{ S, SO_INCOMING_CPU, OPT_HERE, 4, 0, -1 }, { S, SO_BUSY_POLL, OPT_HERE, 4, 0, 0 },
 	{ S, SO_TIMESTAMP, OPT_HERE, 4, 0, 0 }, { S, SO_RCVLOWAT, OPT_HERE, 4, 0, 1 },
@@ -49,7 +49,7 @@ static const struct opt_def defs[] = {
 	{ T, TCP_KEEPINTVL, OPT_TCPD, 4, 0, 75 }, { T, TCP_KEEPCNT, OPT_TCPD, 4, 0, 9 },
 	{ T, TCP_SYNCNT, OPT_TCPD, 4, 0, 6 }, { T, TCP_LINGER2, OPT_TCPD, 4, 0, 60 },
 	{ T, TCP_DEFER_ACCEPT, OPT_TCPD, 4, 0, 0 }, { T, TCP_WINDOW_CLAMP, OPT_TCPD, 4, 0, 0 },
-	{ T, TCP_INFO, OPT_TCPD, 0, 0, 0 }, { T, TCP_CONGESTION, OPT_TCPD, 0, 0, 0 },
+	{ T, TCP_INFO, OPT_TCPD, 0, 0, 0 }, { T, TCP_CONGESTION, OPT_TCPD, 0, 0, 0 }, { T, TCP_CC_INFO, OPT_TCPD, 0, 0, 0 },
 	{ T, TCP_USER_TIMEOUT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN, OPT_TCPD, 4, 0, 0 },
 	{ T, TCP_NOTSENT_LOWAT, OPT_TCPD, 4, 0, 0 }, { T, TCP_FASTOPEN_CONNECT, OPT_TCPD, 4, 0, 0 },
 	{ I, IP_TOS, OPT_TCPD, 4, 0, 0 }, { I, IP_TTL, OPT_TCPD, 4, 0, 64 },
@@ -133,6 +133,17 @@ static int set_here(struct sock *s, const struct opt_def *d, const void *val, u3
 	return remember(s, d, val, len);
 }
 
+/* As tcp_cong_list in tcpd has them. */
+static bool known_congestion(const char *name, u32 len)
+{
+	static const char *const names[] = { "cubic", "reno", "bbr" };
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
+		if (strnlen(name, len) == strlen(names[i]) && !memcmp(name, names[i], strlen(names[i])))
+			return true;
+	return false;
+}
+
 /* What Linux would not take, whether the socket has reached tcpd yet or not. 0 or -errno. */
 static int refuse(const struct sock *s, const struct opt_def *d, int value, const void *val, u32 len)
 {
@@ -152,8 +163,7 @@ static int refuse(const struct sock *s, const struct opt_def *d, int value, cons
 		    (value < range[i].least || value > range[i].most))
 			return -EINVAL;
 	}
-	if (d->level == IPPROTO_TCP && d->name == TCP_CONGESTION && !(len >= 4 && !memcmp(val, "reno", 4)) &&
-	    !(len >= 5 && !memcmp(val, "cubic", 5)))
+	if (d->level == IPPROTO_TCP && d->name == TCP_CONGESTION && !known_congestion(val, len))
 		return -ENOENT;
 	if (!fresh && d->level == IPPROTO_TCP && d->name == TCP_FASTOPEN_CONNECT)
 		return -EINVAL;
@@ -162,11 +172,28 @@ static int refuse(const struct sock *s, const struct opt_def *d, int value, cons
 	return 0;
 }
 
+/* SO_MAX_PACING_RATE comes in 32 bits or 64, and is kept in 64. */
+static int widen_rate(const void *val, u32 len, u64 *ret)
+{
+	u32 narrow;
+
+	if (len < sizeof(narrow))
+		return -EINVAL;
+	if (len >= sizeof(*ret)) {
+		memcpy(ret, val, sizeof(*ret));
+		return 0;
+	}
+	memcpy(&narrow, val, sizeof(narrow));
+	*ret = narrow == UINT32_MAX ? UINT64_MAX : narrow;
+	return 0;
+}
+
 int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val, socklen_t len)
 {
 	struct rpc r = { .op = OP(SETSOCKOPT), .level = level, .name = name, .value = val, .len = len };
 	const struct opt_def *d = find(level, name);
 	int value = 0, e;
+	u64 rate;
 
 	if (!d || d->kind == OPT_READ)
 		return -ENOPROTOOPT;
@@ -177,6 +204,11 @@ int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val
 	if (len >= sizeof(value))
 		memcpy(&value, val, sizeof(value));
 	e = refuse(s, d, value, val, len);
+	if (!e && level == SOL_SOCKET && name == SO_MAX_PACING_RATE) {
+		e = widen_rate(val, len, &rate);
+		r.value = val = &rate;
+		r.len = len = sizeof(rate);
+	}
 	if (e)
 		return e;
 	if (d->level == IPPROTO_IP && d->name == IP_RECVERR && !value)
@@ -232,6 +264,17 @@ static int read_only(struct sock *s, const struct opt_def *d, void *val, socklen
 	return copy_out(&value, sizeof(value), val, len);
 }
 
+static int pacing_from_memory(const struct sock_opt *o, void *val, socklen_t *len)
+{
+	u64 rate = UINT64_MAX;
+	u32 narrow;
+
+	if (o)
+		memcpy(&rate, o->value, sizeof(rate));
+	narrow = (u32)MIN(rate, (u64)UINT32_MAX);
+	return *len >= sizeof(rate) ? copy_out(&rate, sizeof(rate), val, len) : copy_out(&narrow, sizeof(narrow), val, len);
+}
+
 /* What was set, or Linux's default, while there is nobody to ask. */
 static int from_memory(struct sock *s, const struct opt_def *d, void *val, socklen_t *len)
 {
@@ -245,6 +288,10 @@ static int from_memory(struct sock *s, const struct opt_def *d, void *val, sockl
 			memcpy(strncpy(name, "", sizeof(name)), o->value, MIN(o->len, 15u));
 		return copy_out(name, sizeof(name), val, len);
 	}
+	if (d->level == IPPROTO_TCP && d->name == TCP_CC_INFO)
+		return copy_out(zero, 0, val, len);
+	if (d->level == SOL_SOCKET && d->name == SO_MAX_PACING_RATE)
+		return pacing_from_memory(o, val, len);
 	if (d->level == IPPROTO_TCP && d->name == TCP_INFO) {
 		zero[0] = TCP_CLOSE;
 		return copy_out(zero, sizeof(zero), val, len);
