@@ -46,6 +46,7 @@ static const struct key {
 	{ "tcp",  "timestamps",           "yes",         K_BOOL,    CONF(timestamps) },
 	{ "tcp",  "sack",                 "yes",         K_BOOL,    CONF(sack) },
 	{ "tcp",  "window_scaling",       "yes",         K_BOOL,    CONF(window_scaling) },
+	{ "tcp",  "mtu_probing",          "1",           K_LEVEL,   CONF(mtu_probing),      MTU_PROBING_BLACKHOLE, 2 },
 	{ "tcp",  "ecn",                  "2",           K_LEVEL,   CONF(ecn),              ECN_ASK, 2 },
 	{ "tcp",  "syncookies",           "1",           K_LEVEL,   CONF(syncookies),       COOKIES_WHEN_FULL, 2 },
 	{ "tcp",  "fastopen",             "1",           K_LEVEL,   CONF(fastopen),         FASTOPEN_CLIENT | FASTOPEN_SERVER, 3 },

@@ -31,6 +31,7 @@ struct conf_rule {		/* [sock] allow|deny = bind|connect UID|* ADDR/PREFIX|* PORT
 
 enum conf_syncookies { COOKIES_OFF, COOKIES_WHEN_FULL, COOKIES_ALWAYS };	/* Linux's tcp_syncookies */
 enum { FASTOPEN_CLIENT = 1, FASTOPEN_SERVER = 2 };	/* Linux's tcp_fastopen */
+enum conf_mtu_probing { MTU_PROBING_OFF, MTU_PROBING_BLACKHOLE, MTU_PROBING_ALWAYS };	/* Linux's tcp_mtu_probing */
 enum conf_ecn { ECN_OFF, ECN_ASK, ECN_ANSWER };	/* Linux's tcp_ecn: ASK answers, too */
 
 struct config {
@@ -49,6 +50,7 @@ struct config {
 	u16 port_lo, port_hi;		/* 32768 60999 */
 	u32 fin_timeout_s, tw_max, backlog_max;
 	bool timestamps, sack, window_scaling;
+	u8 mtu_probing;			/* enum conf_mtu_probing: 1 */
 	u8 ecn;				/* enum conf_ecn: 2 */
 	u8 syncookies;			/* enum conf_syncookies: 1 */
 	u8 fastopen;			/* FASTOPEN_* bits: 1 */

@@ -89,6 +89,10 @@
 	X(TCP_FASTOPEN_OVERFLOW, "tcp", "Fast Open not used: too many wait for their ACK")    \
 	X(TCP_TW_REUSED, "tcp", "TIME_WAIT reused early")                                     \
 	X(TCP_CLIENT_NONSENSE, "tcp", "connections cut because a client's words made no sense") \
+	X(TCP_PMTU_REDUCED, "tcp", "path MTUs lowered by an ICMP message")                    \
+	X(TCP_MTU_BLACKHOLES, "tcp", "paths suspected of dropping large packets silently")    \
+	X(TCP_MTU_PROBES, "tcp", "path MTU probes sent (RFC 4821)")                           \
+	X(TCP_MTU_PROBES_LOST, "tcp", "path MTU probes lost")                                 \
 	X(TCP_TOKENS, "tcp", "readiness tokens sent")                                         \
 	X(TCP_PLUGS, "tcp", "plugs taken out")                                                \
 	X(TCP_PLAIN, "tcp", "sockets given to programs without the shim")                     \

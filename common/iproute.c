@@ -70,12 +70,16 @@ bool ip_is_local(const struct ip_shm *ip, be32 addr)
 	return false;
 }
 
-static u32 learnt_mtu(const struct ip_shm *ip, be32 daddr, u32 mtu)
+static void learnt_mtu(const struct ip_shm *ip, be32 daddr, struct ip_path *path)
 {
-	for (u32 i = 0; i < IP_PMTUS; i++)
-		if (ip->pmtu[i].expires && be32_eq(ip->pmtu[i].dst, daddr) && ip->pmtu[i].mtu >= IP_MTU_MIN)
-			mtu = MIN(mtu, ip->pmtu[i].mtu);
-	return mtu;
+	for (u32 i = 0; i < IP_PMTUS; i++) {
+		const struct ip_pmtu *p = &ip->pmtu[i];
+
+		if (!p->expires || !be32_eq(p->dst, daddr) || p->mtu < IP_MTU_MIN)
+			continue;
+		path->mtu = MIN(path->mtu, (u32)p->mtu);
+		path->mtu_locked = p->locked;
+	}
 }
 
 int route_find(const struct ip_shm *ip, const struct link_shm *link, be32 daddr, be32 hint, struct ip_path *ret)
@@ -100,7 +104,8 @@ int route_find(const struct ip_shm *ip, const struct link_shm *link, be32 daddr,
 	ret->mtu = link->dev[r->dev].mtu ? link->dev[r->dev].mtu : IP_MTU_DEFAULT;
 	if (r->mtu)
 		ret->mtu = MIN(ret->mtu, r->mtu);
-	ret->mtu = learnt_mtu(ip, daddr, ret->mtu);
+	ret->mtu_locked = false;
+	learnt_mtu(ip, daddr, ret);
 	ret->features = link->dev[r->dev].features;
 	return 0;
 }

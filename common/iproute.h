@@ -19,6 +19,7 @@ struct ip_path {
 	u32 mtu;		/* least of device, route and learnt path MTU */
 	u32 features;		/* LINK_F_* of the device */
 	u8 dev;
+	bool mtu_locked;	/* the path carries less than mtu says: packets must be free to be fragmented */
 };
 
 /* The way to daddr; hint: the source address wanted, 0 for any. 0 or -errno. */

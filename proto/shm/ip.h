@@ -37,9 +37,15 @@ struct ip_neigh {		/* survives a restart (crash rule 9) */
 	u64 deadline;
 };
 
-/* A path MTU learnt (RFC 1191). */
+/* A path MTU learnt (RFC 1191). locked: less was asked for, and is left to fragmentation. */
 #define IP_PMTUS 256u
-struct ip_pmtu { be32 dst; u32 mtu; u64 expires; };
+struct ip_pmtu { be32 dst; u16 mtu, locked; u64 expires; };
+
+/* In tcp_shm: path MTUs that connections have learnt, for this table: only tcpd can tell a message about a segment of ours from a
+ * stranger's (RFC 5927 7). A note is one word, destination << 32 | MTU, stored before `head`, which counts for ever. Soft: a
+ * note that is overwritten, or written while ipd is away, is lost, and a later packet's message makes another. */
+#define TCP_PMTU_NOTES 64u
+struct tcp_pmtu_notes { _Atomic u32 head; u32 pad; _Atomic u64 note[TCP_PMTU_NOTES]; };
 
 struct ip_hold {		/* a descriptor not in any ring (crash rule 2) */
 	_Atomic u32 used;	/* enum: 0 free, 1 neighbour queue, 2 reassembly */

@@ -66,7 +66,7 @@ struct tcp_sock {
 	u32 ts_offset;			/* ours, added to the clock (RFC 7323 5.4) */
 	_Atomic u64 ts_recent;		/* peer's TSval << 32 | our seconds when it was stored: one word (RFC 7323 4.3) */
 	u16 mss_peer;			/* from the peer's MSS option */
-	u16 pmtu_mss;			/* limit learnt from ICMP; 0: none */
+	u16 mtup_low;			/* a packet that fits, found by probing after a black hole; 0: none was met */
 	_Atomic u32 snd_wnd;		/* soft: peer's window, scaled */
 	u64 snd_wl1;			/* soft: rx offset of the segment last used for a window update */
 	u64 snd_wl2;			/* soft: tx offset it acknowledged */

@@ -29,6 +29,7 @@ struct tcp_shm {
 	struct ring_prod tcp_ip, tcp_link_done, tcp_ip_done, tcp_sock;
 	struct ring_cons ip_tcp, link_tcp_done, ip_tcp_done, sock_tcp;
 	u32 tcp_sock_slots[SOCK_HINTS];
+	struct tcp_pmtu_notes pmtu;
 	_Atomic u64 words[TCP_NBUF];
 	struct sk_ans ans[SK_MAX];
 	_Atomic u64 near_cookie[SK_MAX];	/* slots from ARENA_ACTIVE: SO_COOKIE of the application's end; 0: no pair yet. Below:

@@ -50,7 +50,9 @@ static void show_info(const struct tcp_sock *s)
 	       n & TCPN_ECN ? " ecn" : "");
 	if (n & TCPN_WS)
 		printf(":%u,%u", s->snd_wscale, s->rcv_wscale);
-	printf(" mss:%u", s->pmtu_mss && s->pmtu_mss < s->mss_peer ? s->pmtu_mss : s->mss_peer);
+	printf(" mss:%u", s->mss_peer);
+	if (s->mtup_low)
+		printf(" mtup:%u", s->mtup_low);
 	if (s->hint_srtt_us)
 		printf(" rtt:%.3f", s->hint_srtt_us / 1000.0);
 	if (s->hint_cwnd)

@@ -126,6 +126,7 @@ int ip_attach(struct ip_stack *st)
 	st->ptype[1] = (struct packet_type){ ETH_P_ARP, arp_rcv };
 	inet_protos_init(st);
 	conf_attach(st);
+	pmtu_attach(st);
 	neigh_attach(st);
 	arp_attach(st);
 	ip_defrag_attach(st);

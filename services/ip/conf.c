@@ -1,21 +1,20 @@
-/* conf.c – addresses, routes and learnt path MTUs in the region: the writer's side of the sequence lock conf_seq.
+/* conf.c – addresses and routes in the region (path MTUs: pmtu.c): the writer's side of the sequence lock conf_seq.
  *
- * Called at attach with the configuration, by admin.c at run time, by icmp.c for path MTUs. A row is written unused first
+ * Called at attach with the configuration, by admin.c at run time. A row is written unused first
  * and becomes used last, so that whoever dies half way leaves no half row; a successor finds conf_seq odd and evens it.
  * Rows of the configuration are replaced when its content changed; rows made at run time stay. */
 #include "path.h"
 
-#define PMTU_TIME (600 * NSEC_PER_SEC)	/* RFC 1191 6.3: ten minutes */
 #define SCOPE_LINK 253
 
-static void conf_write_begin(struct ip_stack *st)
+void conf_write_begin(struct ip_stack *st)
 {
 	store_relaxed(&st->shm->conf_seq, load_relaxed(&st->shm->conf_seq) | 1);
 	atomic_thread_fence(memory_order_release);	/* pairs with the acquire fence in route_lookup() */
 	ip_crash_point("table lock taken");
 }
 
-static void conf_write_end(struct ip_stack *st)
+void conf_write_end(struct ip_stack *st)
 {
 	ip_crash_point("table written");
 	store_release(&st->shm->conf_seq, load_relaxed(&st->shm->conf_seq) + 1);	/* pairs with route_lookup()'s acquire */
@@ -121,47 +120,6 @@ int addr_del(struct ip_stack *st, be32 addr, u8 prefix, int dev)
 		return 0;
 	}
 	return -EADDRNOTAVAIL;
-}
-
-/* RFC 1191: only ever lower than what is known, never below the floor, forgotten after ten minutes. */
-void pmtu_update(struct ip_stack *st, be32 dst, u32 mtu)
-{
-	struct ip_pmtu *row = &st->shm->pmtu[0];
-	struct ip_path path;
-
-	mtu = MAX(mtu, IP_MTU_MIN);
-	if (route_find(st->shm, st->link, dst, (be32){ 0 }, &path) < 0 || mtu >= path.mtu)
-		return;
-	for (u32 i = 0; i < IP_PMTUS; i++) {
-		struct ip_pmtu *p = &st->shm->pmtu[i];
-
-		if (p->expires && be32_eq(p->dst, dst)) {
-			row = p;
-			break;
-		}
-		if (p->expires < row->expires)	/* free, or the next to expire */
-			row = p;
-	}
-	conf_write_begin(st);
-	row->expires = 0;
-	row->dst = dst;
-	row->mtu = mtu;
-	atomic_signal_fence(memory_order_seq_cst);
-	row->expires = st->now + PMTU_TIME;
-	conf_write_end(st);
-}
-
-/* Every ten seconds: forget what expired, and look at the devices' MTUs again. */
-void pmtu_sweep(struct ip_stack *st)
-{
-	for (u32 i = 0; i < IP_PMTUS; i++) {
-		if (!st->shm->pmtu[i].expires || st->shm->pmtu[i].expires > st->now)
-			continue;
-		conf_write_begin(st);
-		st->shm->pmtu[i].expires = 0;
-		conf_write_end(st);
-	}
-	st->route_gen++;
 }
 
 /* FNV-1a over what of the configuration is ours. */

@@ -68,8 +68,7 @@ static void (*unquote(struct ip_stack *st, struct sk_buff *skb, const struct icm
 	skb_pull(skb, ihl);
 	if (icmp->type == ICMP_DEST_UNREACH && icmp->code == ICMP_FRAG_NEEDED) {
 		mtu = from_be16(icmp->mtu);
-		mtu = MAX(mtu ? mtu : icmp_plateau(from_be16(q.tot_len)), IP_MTU_MIN);
-		pmtu_update(st, q.daddr, mtu);
+		mtu = mtu ? mtu : icmp_plateau(from_be16(q.tot_len));
 	}
 	c->cb = (struct ip_cb){ .saddr = q.saddr, .daddr = q.daddr, .protocol = q.protocol, .ttl = q.ttl, .tos = q.tos,
 				.icmp_type = icmp->type, .icmp_code = icmp->code, .icmp_mtu = mtu, .icmp_from = c->iph.saddr };
@@ -96,6 +95,8 @@ void icmp_err(struct ip_stack *st, struct sk_buff *skb)
 
 	if (d) {
 		memcpy(&h, d, sizeof(h));
+		if (h.type == ICMP_ECHO && c->cb.icmp_mtu && ping_ours(st, from_be16(h.id), c->cb.daddr))
+			pmtu_update(st, c->cb.daddr, c->cb.icmp_mtu);
 		if (h.type == ICMP_ECHO)
 			ping_error(st, from_be16(h.id), c->cb.icmp_type, c->cb.icmp_code, c->iph.saddr);
 	}

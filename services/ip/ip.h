@@ -123,6 +123,7 @@ struct ip_stack {
 	const struct link_shm *link;
 	const struct ip_admin *admin;		/* sock_shm.ip_admin, or NULL */
 	const struct qdisc_hold *link_hold;	/* link_shm.hold: part of the flow for reconciliation */
+	const struct tcp_pmtu_notes *notes;	/* tcp_shm.pmtu, or NULL */
 	const struct config *conf;
 	struct counters *counters;
 	struct pools *pools;			/* POOL_LINK, POOL_TCP as reader; POOL_IP as owner */
@@ -140,6 +141,7 @@ struct ip_stack {
 	struct { struct ring *ring; u32 index; u16 sub; u8 id; bool answered; } in;
 	u32 outputs;				/* of this batch */
 	u32 route_gen;
+	u32 notes_seen;				/* of tcpd's path MTU notes */
 	u32 id_key;				/* added to identifications, so that one destination cannot count for another */
 	struct dst_entry dst_out[DST_CACHE], dst_in[DST_CACHE];
 	struct netfilter nf;

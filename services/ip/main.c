@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 	stack.link = daemon_.link;
 	stack.link_hold = daemon_.link->hold;
 	stack.admin = &daemon_.sock->ip_admin;
+	stack.notes = &daemon_.tcp->pmtu;
 	stack.conf = &daemon_.conf;
 	stack.counters = daemon_.counters;
 	stack.pools = &daemon_.pools;

@@ -71,7 +71,7 @@ void icmp_err(struct ip_stack *st, struct sk_buff *skb);
 void icmp_send(struct ip_stack *st, struct sk_buff *skb, u8 type, u8 code, u32 info);
 u32 icmp_plateau(u32 tot_len);
 
-/* ---- tables and administration: route.c, conf.c, admin.c, ping.c ---- */
+/* ---- tables and administration: route.c, conf.c, pmtu.c, admin.c, ping.c ---- */
 void conf_attach(struct ip_stack *st);
 int addr_add(struct ip_stack *st, be32 addr, u8 prefix, u8 dev, u8 origin);
 int addr_del(struct ip_stack *st, be32 addr, u8 prefix, int dev);
@@ -80,8 +80,13 @@ int route_del(struct ip_stack *st, be32 dst, u8 prefix, be32 gateway, int dev);
 int dev_by_name(const struct ip_stack *st, const char *name);	/* index or -ENODEV */
 bool ip_is_local_on(const struct ip_stack *st, be32 addr, int dev);
 bool ip_is_net_broadcast(const struct ip_stack *st, be32 addr);
-void pmtu_update(struct ip_stack *st, be32 dst, u32 mtu);
+void conf_write_begin(struct ip_stack *st);	/* around every change of the tables: the sequence lock */
+void conf_write_end(struct ip_stack *st);
+void pmtu_update(struct ip_stack *st, be32 dst, u32 mtu);	/* pmtu.c */
 void pmtu_sweep(struct ip_stack *st);
+void pmtu_attach(struct ip_stack *st);
+bool pmtu_pending(const struct ip_stack *st);
+u32 pmtu_poll(struct ip_stack *st);
 bool admin_pending(const struct ip_stack *st);
 void admin_poll(struct ip_stack *st);
 int link_set_start(struct ip_stack *st, const char *name, u32 mtu);
@@ -90,6 +95,7 @@ void link_set_finish(struct ip_stack *st);
 void admin_answer(struct ip_stack *st, int result, const char *text);
 int ping_start(struct ip_stack *st, be32 daddr, u32 seq, u32 size, u32 timeout_ms, u8 ttl);
 void ping_reply(struct ip_stack *st, const struct sk_buff *skb, u16 id, u16 seq, u32 bytes);
+bool ping_ours(const struct ip_stack *st, u16 id, be32 daddr);	/* are we waiting for this answer? */
 void ping_error(struct ip_stack *st, u16 id, u8 type, u8 code, be32 from);
 
 /* Where a test lets the daemon die: between two stores that others can see. Nothing in the daemon itself. */

@@ -73,6 +73,11 @@ void ping_reply(struct ip_stack *st, const struct sk_buff *skb, u16 id, u16 seq,
 	finish(st, 0, text);
 }
 
+bool ping_ours(const struct ip_stack *st, u16 id, be32 daddr)
+{
+	return st->ping.active && id == st->ping.id && be32_eq(daddr, st->ping.daddr);
+}
+
 void ping_error(struct ip_stack *st, u16 id, u8 type, u8 code, be32 from)
 {
 	char who[16], text[160];

@@ -133,6 +133,7 @@ u32 ip_poll(struct ip_stack *st, u32 budget)
 	n += poll_done(st, &st->r.tcp_ip_done, budget, &st->bell_tcp);
 	n += poll_tcp(st, budget);
 	n += poll_link(st, budget);
+	n += pmtu_poll(st);
 	arp_announce(st);
 	if (admin_pending(st)) {
 		admin_poll(st);
@@ -148,7 +149,7 @@ bool ip_pending(struct ip_stack *st)
 {
 	return ring_count(&st->r.link_ip_done) || ring_count(&st->r.tcp_ip_done) ||
 	       (ring_count(&st->r.link_ip) && room(&st->r.ip_tcp)) || (ring_count(&st->r.tcp_ip) && room(&st->r.ip_link)) ||
-	       admin_pending(st);
+	       pmtu_pending(st) || admin_pending(st);
 }
 
 u64 ip_run_timers(struct ip_stack *st)

@@ -20,8 +20,22 @@ static int op_route(void *ctx, be32 daddr, be32 saddr_hint, struct tcp_route *re
 	if (r)
 		return r;
 	/* linkd cuts and sums in software what its device cannot, later and therefore cheaper than we could */
-	*ret = (struct tcp_route){ .saddr = p.saddr, .mtu = p.mtu, .gso = true, .csum = true };
+	*ret = (struct tcp_route){ .saddr = p.saddr, .mtu = p.mtu, .gso = true, .csum = true, .mtu_locked = p.mtu_locked };
 	return 0;
+}
+
+/* What lookups say changes only under the tables' sequence lock. */
+static u32 op_route_gen(void *ctx) { return load_acquire(&((struct tcpd *)ctx)->d.ip->conf_seq) & ~1u; }
+
+static void op_pmtu_learnt(void *ctx, be32 daddr, u32 mtu)
+{
+	struct tcpd *x = ctx;
+	struct tcp_pmtu_notes *n = &x->d.tcp->pmtu;
+	u32 head = load_relaxed(&n->head);
+
+	store_relaxed(&n->note[head % TCP_PMTU_NOTES], (u64)daddr.v << 32 | mtu);
+	store_release(&n->head, head + 1);	/* pairs with the acquire in ipd's pmtu_poll() */
+	daemon_ring(&x->d, REGION_IP);
 }
 
 static bool op_is_local(void *ctx, be32 addr) { return ip_is_local(((struct tcpd *)ctx)->d.ip, addr); }
@@ -49,6 +63,7 @@ static void op_syn_flood(void *ctx, u16 port, bool cookies)
 
 static const struct tcp_ops ops = {
 	.queue_xmit = op_queue_xmit, .alloc = op_alloc, .unalloc = op_unalloc, .loans = op_loans, .route = op_route,
+	.route_gen = op_route_gen, .pmtu_learnt = op_pmtu_learnt,
 	.is_local = op_is_local, .random = op_random, .data_ready = op_data_ready, .write_space = op_write_space,
 	.state_change = op_state_change, .error_report = op_error_report, .trim = op_trim, .freed = op_freed, .child = op_child,
 	.accept_ready = op_accept_ready, .syn_flood = op_syn_flood,

@@ -37,7 +37,16 @@ u64 tcp_random(struct tcp_stack *t);
 void tcp_note(_Atomic u32 *note, u32 err);
 u32 tcp_soft_error(struct tcp_conn *c);		/* errno of the last ICMP error that nobody was told of; 0: none */
 /* tcp_mtu.c */
-void tcp_mtu_reduced(struct tcp_conn *c, u32 mtu);
+bool tcp_df(const struct tcp_conn *c);
+u32 tcp_path_mtu(const struct tcp_conn *c);
+int tcp_route_conn(struct tcp_conn *c);		/* ask for the way again; 0 or -errno */
+u32 tcp_current_mss(struct tcp_conn *c);	/* payload of a full segment now */
+void tcp_mtu_reduced(struct tcp_conn *c, u32 mtu, bool local);
+void tcp_mtup_init(struct tcp_conn *c);
+void tcp_mtu_probing(struct tcp_conn *c);
+int tcp_mtu_probe(struct tcp_conn *c);
+void tcp_mtup_acked(struct tcp_conn *c, u64 una);
+bool tcp_mtup_lost(struct tcp_conn *c);
 /* tcp_state.c */
 void tcp_rcv_state_process(struct tcp_conn *c, struct tcp_seg *g);
 bool tcp_validate_incoming(struct tcp_conn *c, struct tcp_seg *g);
@@ -150,6 +159,7 @@ void tcp_plain_view(struct tcp_conn *c);	/* the words and the transmit ring of a
 bool tcp_write_xmit(struct tcp_conn *c, bool push_one);		/* true: something was sent */
 void tcp_xmit_retransmit_queue(struct tcp_conn *c);
 int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r);
+int tcp_send_probe(struct tcp_conn *c, u32 len);		/* new data, one segment whatever its size */
 int tcp_write_wakeup(struct tcp_conn *c);			/* one zero-window or keep-alive probe */
 int tcp_send_syn(struct tcp_conn *c);
 /* tcp_pacing.c */
@@ -165,15 +175,13 @@ void tcp_send_dupack(struct tcp_conn *c, const struct tcp_seg *g);
 void tcp_send_challenge_ack(struct tcp_conn *c);
 void tcp_send_active_reset(struct tcp_conn *c);
 void tcp_v4_send_reset(struct tcp_stack *t, const struct tcp_seg *g);
-struct tcp_raw { struct tcp_tuple tuple; u32 seq, ack; u16 wnd; u8 flags, tos, ttl, optlen; u8 opts[40]; u32 sk, mark; 
+struct tcp_raw { struct tcp_tuple tuple; u32 seq, ack; u16 wnd; u8 flags, tos, ttl, optlen; u8 opts[40]; u32 sk, mark; bool may_fragment;
 		 const struct tcp_conn *data; u64 off; u32 len; };	/* data: of whose send ring, or NULL */
 int tcp_send_raw(struct tcp_stack *t, const struct tcp_raw *r);
 bool tcp_still_out(const struct tcp_conn *c, const struct tcp_rec *r);
 u16 tcp_select_window(struct tcp_conn *c);
 u32 tcp_new_window(const struct tcp_conn *c);
-u32 tcp_current_mss(struct tcp_conn *c);
 u16 tcp_advertise_mss(struct tcp_stack *t, const struct tcp_sock *h, be32 faddr);
-int tcp_route_conn(struct tcp_conn *c);
 u8 tcp_pick_wscale(u32 space);
 
 /* tcp_buffer.c */

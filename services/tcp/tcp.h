@@ -16,7 +16,7 @@
 #include "proto/shm/plain.h"
 #include "proto/shm/tcb.h"
 
-struct tcp_route { be32 saddr; u32 mtu; bool gso; bool csum; };	/* what a path offers */
+struct tcp_route { be32 saddr; u32 mtu; bool gso, csum, mtu_locked; };	/* what a path offers */
 
 struct tcp_ops {
 	/* af_ops.queue_xmit: hand a segment to IP (tx3 -> tx4). skb holds TCP header + payload in a transmit buffer,
@@ -27,6 +27,8 @@ struct tcp_ops {
 	void (*unalloc)(void *ctx, struct sk_buff *skb);	/* was never handed down */
 	u32 (*loans)(void *ctx, u32 sk);	/* transmit buffers of sk still out: do not resend what is (0 if none) */
 	int (*route)(void *ctx, be32 daddr, be32 saddr_hint, struct tcp_route *ret);	/* 0, -ENETUNREACH, ... */
+	u32 (*route_gen)(void *ctx);	/* changes with what route() says; NULL: that never changes */
+	void (*pmtu_learnt)(void *ctx, be32 daddr, u32 mtu);	/* for other connections; may be lost. NULL: nobody keeps it */
 	bool (*is_local)(void *ctx, be32 addr);
 	void (*random)(void *ctx, void *buf, size_t n);
 	/* sk.data_ready and friends (rx7); the words in sk_stack are stored before these are called. */

@@ -119,7 +119,7 @@ static void take_rtt(struct tcp_conn *c, const struct tcp_seg *g, struct tcp_ack
 		if (a->retrans_acked && (u64)d * MSEC > t_since(c, a->retrans_xmit) + MSEC)
 			return;
 		rtt = a->rtt_us = MAX(d * 1000, 1000u);
-	} else if (a->sack_xmit) {
+	} else if (a->sack_xmit && c->ca_state != CA_LOSS) {	/* after a timeout: SACKed long ago, perhaps, and the ACK lost */
 		rtt = a->rtt_us = (u32)MIN((c->t->now - a->sack_xmit) / 1000, UINT32_MAX / 16);
 	} else {
 		return;
@@ -174,6 +174,7 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 {
 	clean_rtx_queue(c, ack, a);
 	store_una(c, ack);
+	tcp_mtup_acked(c, ack);
 	store_relaxed(&c->h->giveup_start, 0);
 	c->retransmits = 0;
 	c->cf &= ~(u32)CF_RESTARTED;

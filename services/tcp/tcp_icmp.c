@@ -100,7 +100,7 @@ void tcp_v4_err(struct tcp_stack *t, const struct ip_cb *cb, const u8 *data, u32
 		return;
 	}
 	if (cb->icmp_type == ICMP_UNREACH && cb->icmp_code == UNREACH_FRAG) {
-		tcp_mtu_reduced(c, cb->icmp_mtu);
+		tcp_mtu_reduced(c, cb->icmp_mtu, be32_eq(cb->icmp_from, cb->saddr));
 		return;
 	}
 	if (unreachable(cb) && off == una)

@@ -33,7 +33,7 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_retrans = c->retrans_out;
 		i.tcpi_last_data_sent = c->last_send ? (u32)((now - c->last_send) / MSEC) : 0;
 		i.tcpi_last_data_recv = i.tcpi_last_ack_recv = (u32)((now - c->last_recv) / MSEC);
-		i.tcpi_pmtu = h->pmtu_mss ? h->pmtu_mss + 40u : c->mtu;
+		i.tcpi_pmtu = tcp_path_mtu(c);
 		i.tcpi_rcv_ssthresh = c->rcv_space;
 		i.tcpi_rtt = c->srtt8_us >> 3;
 		i.tcpi_rttvar = c->mdev4_us >> 2;

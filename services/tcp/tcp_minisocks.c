@@ -39,7 +39,7 @@ static int send_synack(struct tcp_stack *t, struct tcp_req *r, bool give)
 		return -ENOTCONN;
 	h = l->h;
 	raw = (struct tcp_raw){ .tuple = r->tuple, .seq = r->iss, .ack = r->irs + 1, .flags = TCP_SYN | TCP_ACK, .tos = h->tos,
-				.ttl = h->ttl, .sk = NONE, .mark = h->mark };
+				.ttl = h->ttl, .sk = NONE, .mark = h->mark, .may_fragment = !tcp_df(l) };
 	if (r->negotiated & TCPN_ECN)
 		raw.flags |= TCP_ECE;
 	raw.wnd = first_window(t, l, r);

@@ -114,6 +114,17 @@ static int send_new(struct tcp_conn *c, u32 len, bool fin)
 	return 0;
 }
 
+int tcp_send_probe(struct tcp_conn *c, u32 len)
+{
+	u32 mss = c->mss;
+	int r;
+
+	c->mss = len;		/* one segment, not a GSO packet of two */
+	r = send_new(c, len, false);
+	c->mss = mss;
+	return r;
+}
+
 /* RFC 5681 4.1: after an idle RTO the old window says nothing about the path. */
 static void restart_after_idle(struct tcp_conn *c)
 {
@@ -144,6 +155,7 @@ bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 {
 	bool sent = false, limited = false, fin;
 	u32 loans, limit = loans_limit(c);
+	int probe;
 
 	if (c->cf & CF_WAIT || !before(snd_nxt(c), snd_end(c)))
 		return false;
@@ -160,6 +172,13 @@ bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 		if (loans >= limit && !push_one && (loans = c->t->ops->loans(c->t->ctx, c->sk)) >= limit) {
 			tcp_wait_for_room(c);
 			break;
+		}
+		if (!push_one && (probe = tcp_mtu_probe(c)) >= 0) {
+			if (!probe)
+				break;
+			sent = true;
+			loans++;
+			continue;
 		}
 		if (c->paced && !push_one && !(quota = tcp_pacing_quota(c, quota)))
 			break;
@@ -211,6 +230,7 @@ int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r)
 	e = tcp_transmit_skb(c, r->start, len, flags, XMIT_AGAIN);
 	if (e)
 		return e;
+	c->mtup_size = 0;	/* a probe in flight proves nothing any more */
 	r->txid = c->txid;
 	r->xmit = c->t->now;
 	tcp_rate_sent(c, r, false);
@@ -232,6 +252,7 @@ int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r)
 void tcp_xmit_retransmit_queue(struct tcp_conn *c)
 {
 	bool sent = false;
+	int e;
 
 	if (c->lost_out <= c->retrans_out || c->cf & CF_WAIT)
 		return;
@@ -245,7 +266,10 @@ void tcp_xmit_retransmit_queue(struct tcp_conn *c)
 			break;
 		if (r->pcount > quota && !tcp_rec_split(c, r, r->start + (u64)quota * c->mss))
 			break;
-		if (tcp_retransmit_rec(c, r))
+		e = tcp_retransmit_rec(c, r);
+		if (e == -EBUSY)	/* ipd said that it does not fit before it gave the buffer back */
+			tcp_wait_for_room(c);
+		if (e)
 			break;
 		if (c->ca_state == CA_RECOVERY || c->ca_state == CA_CWR)
 			c->prr_out += r->pcount;

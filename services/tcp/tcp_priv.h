@@ -138,8 +138,12 @@ struct tcp_conn {
 	u64 rcv_rtt_time, rcvq_seq, rcvq_time;
 	u64 trimmed, trim_seq;
 	be32 saddr;
-	u32 mtu;
-	bool gso, csum;
+	u32 mtu, route_gen;		/* what the way to the peer carries; of which tables */
+	u32 pmtu;			/* less, learnt by this connection, until pmtu_until; 0: nothing */
+	u64 pmtu_until;
+	bool gso, csum, mtu_locked, pmtu_locked;	/* locked: the path carries less than we will make segments: no DF */
+	u16 mtup_high, mtup_size;	/* probing: upper bound; size of the packet in flight that asks, 0: none */
+	u64 mtup_start, mtup_end, mtup_stamp;	/* its bytes; when the search began */
 	u32 next_child;
 	u64 bytes_in, bytes_out;
 	u32 segs_in, segs_out;

@@ -251,6 +251,8 @@ void tcp_fastretrans_alert(struct tcp_conn *c, const struct tcp_seg *g, struct t
 	if (c->ca_state >= CA_RECOVERY)
 		return;
 	if (has_sack(c) ? c->lost_out != 0 : c->sacked_out >= 3) {
+		if (tcp_mtup_lost(c))
+			return;
 		/* RFC 6582 3.2: not for duplicates of what was already repaired */
 		enter_recovery(c);
 		if (a->ece)

@@ -65,6 +65,8 @@ bool tcp_rec_split(struct tcp_conn *c, struct tcp_rec *r, u64 at)
 	r->flags &= (u8)~REC_FIN;
 	r->pcount = tcp_pcount(c, r->end - r->start);
 	adjust(c, r, r->pcount + n->pcount - before_split);
+	if (!has_sack(c))	/* segments have grown since they were counted: duplicate ACKs stood for more of them */
+		c->sacked_out = MIN(c->sacked_out, c->packets_out);
 	return true;
 }
 

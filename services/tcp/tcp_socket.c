@@ -184,6 +184,7 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->last_recv = c->last_heard = c->t->now;
 	tcp_buffers_start(c);
 	(void)tcp_route_conn(c);	/* no route now: each transmission asks again */
+	tcp_mtup_init(c);
 	tcp_cwnd_init(c);
 }
 
@@ -233,7 +234,8 @@ static void connect_constants(struct tcp_conn *c)
 	h->rcv_wscale = conf->window_scaling ? tcp_pick_wscale(tcp_rcv_limit(h, c->b.rx_size)) : 0;
 	h->snd_wscale = 0;
 	h->mss_peer = TCP_DEFAULT_MSS;
-	h->pmtu_mss = 0;
+	h->mtup_low = 0;
+	c->pmtu = 0;
 	store_relaxed(&h->ts_recent, 0);
 	store_relaxed(&h->snd_wnd, 0);
 	tcp_conn_base(c);

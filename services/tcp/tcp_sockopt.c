@@ -353,7 +353,7 @@ static int get_ip(struct tcp_conn *c, int name, void *val, u32 *len)
 	case IP_MTU_DISCOVER: return put_int(val, len, h->mtu_disc);
 	case IP_MINTTL: return put_int(val, len, h->min_ttl);
 	case IP_RECVERR: return put_int(val, len, !!(h->so & TSO_RECVERR));
-	case IP_MTU: return phase(c) >= TCPP_SYN_SENT ? put_int(val, len, h->pmtu_mss ? h->pmtu_mss + 40 : (int)c->mtu) : -ENOTCONN;
+	case IP_MTU: return phase(c) >= TCPP_SYN_SENT ? put_int(val, len, (int)tcp_path_mtu(c)) : -ENOTCONN;
 	}
 	return -ENOPROTOOPT;
 }

@@ -159,6 +159,7 @@ void tcp_established(struct tcp_conn *c)
 	timer_cancel(&c->t->soft->wheel, &c->rtx);
 	store_relaxed(&h->giveup_start, 0);
 	tcp_route_conn(c);
+	tcp_mtup_init(c);
 	tcp_current_mss(c);
 	tcp_cwnd_init(c);
 	if (c->retransmits > 1)		/* RFC 5681 3.1, RFC 6928 2: more than one lost SYN means congestion */

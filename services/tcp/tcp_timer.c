@@ -160,6 +160,8 @@ static void syn_timeout(struct tcp_conn *c)
 
 static void retransmit_timeout(struct tcp_conn *c)
 {
+	u64 since;
+
 	if (!c->head)
 		return;
 	if (tcp_still_out(c, c->head)) {	/* it never left: the path below is slow, not the network */
@@ -169,6 +171,9 @@ static void retransmit_timeout(struct tcp_conn *c)
 	if (c->retransmits && gave_up(c))
 		return;
 	conn_count(c, TCP_TIMEOUTS);
+	since = load_relaxed(&c->h->giveup_start);
+	if (c->retransmits >= 3 || (since && c->t->now - since >= 15 * TCP_RTO_MIN))	/* Linux's tcp_retries1 */
+		tcp_mtu_probing(c);
 	tcp_route_conn(c);		/* the way may have changed (RFC 9293 3.8.3 R1) */
 	tcp_enter_loss(c);
 	c->retransmits++;

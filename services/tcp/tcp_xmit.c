@@ -68,40 +68,6 @@ u16 tcp_advertise_mss(struct tcp_stack *t, const struct tcp_sock *h, be32 faddr)
 	return (u16)MIN(mss, 65495u);
 }
 
-int tcp_route_conn(struct tcp_conn *c)
-{
-	struct tcp_route rt;
-	int r = c->t->ops->route(c->t->ctx, c->h->tuple.faddr, c->h->tuple.laddr, &rt);
-
-	if (r) {
-		if (!c->mtu)
-			c->mtu = 1500;
-		return r;
-	}
-	c->mtu = MAX(rt.mtu, 128u);
-	c->gso = rt.gso;
-	c->csum = rt.csum;
-	tcp_current_mss(c);
-	return 0;
-}
-
-/* Payload of a full segment now: RFC 9293 3.7.1, path MTU, TCP_MAXSEG, half of a small peer's largest window. */
-u32 tcp_current_mss(struct tcp_conn *c)
-{
-	u32 mss = c->mtu > 40 ? c->mtu - 40 : 88, half = c->max_wnd > TCP_DEFAULT_MSS ? c->max_wnd / 2 : c->max_wnd;
-
-	mss = MIN(mss, (u32)(c->h->mss_peer ? c->h->mss_peer : TCP_DEFAULT_MSS));
-	if (c->h->pmtu_mss)
-		mss = MIN(mss, (u32)c->h->pmtu_mss);
-	if (c->h->maxseg)
-		mss = MIN(mss, (u32)c->h->maxseg);
-	mss = MAX(mss, 48u) - tcp_options_size(c);
-	if (half && mss > half)
-		mss = MAX(half, 36u);
-	c->mss = mss;
-	return mss;
-}
-
 /* ---- down to IP ---- */
 
 static void fill_cb(struct sk_buff *skb, const struct tcp_tuple *k, u8 tos, u8 ttl, u8 df, u32 mark)
@@ -152,7 +118,7 @@ int tcp_send_raw(struct tcp_stack *t, const struct tcp_raw *r)
 	if (r->len)
 		sum = bytes_out_csum(p + hl, r->data->b.tx, r->data->b.tx_size, r->off, r->len, sum);
 	((struct tcp_hdr *)p)->check = csum_fold(sum);
-	fill_cb(&skb, &r->tuple, r->tos, ttl_of(t, r->ttl), 1, r->mark);
+	fill_cb(&skb, &r->tuple, r->tos, ttl_of(t, r->ttl), !r->may_fragment, r->mark);
 	return hand_down(t, &skb);
 }
 
@@ -214,7 +180,7 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_k
 	fill_hdr(p, &c->h->tuple, snd_wire(c, off), rcv_wire(c, rcv_nxt(c)), hl, flags, tcp_select_window(c));
 	memcpy(p + 20, opts, n);
 	fill_payload(c, &skb, p, hl, off, len);
-	fill_cb(&skb, &c->h->tuple, tos, ttl_of(t, c->h->ttl), c->h->mtu_disc != 0, c->h->mark);
+	fill_cb(&skb, &c->h->tuple, tos, ttl_of(t, c->h->ttl), tcp_df(c), c->h->mark);
 	r = hand_down(t, &skb);
 	if (r) {
 		tcp_wait_for_room(c);

@@ -18,7 +18,7 @@ struct family {
 	const char *name;
 	double loss, dup, corrupt, reorder, mark;	/* upper bounds; each scenario draws below them */
 	u32 burst, queue;				/* queue not 0: a narrow link with at most so many packets waiting */
-	bool restarts, mtu_changes, fastopen;
+	bool restarts, mtu_changes, fastopen, black_hole;
 	u64 max_delay, max_jitter, max_bytes;
 };
 
@@ -33,6 +33,9 @@ static const struct family families[] = {
 	{ "corruption", .corrupt = 0.05, .max_delay = 20 * MS, .max_bytes = 200000 },
 	{ "short queues", .queue = 20, .max_delay = 50 * MS, .max_bytes = 300000 },
 	{ "path MTU changes", .mtu_changes = true, .loss = 0.01, .max_delay = 50 * MS, .max_bytes = 300000 },
+	{ "black holes", .mtu_changes = true, .black_hole = true, .max_delay = 50 * MS, .max_bytes = 300000 },
+	{ "black holes and restarts", .mtu_changes = true, .black_hole = true, .restarts = true, .loss = 0.01, .max_delay = 20 * MS,
+	  .max_bytes = 200000 },
 	{ "everything", .loss = 0.1, .dup = 0.1, .corrupt = 0.02, .reorder = 0.1, .burst = 3, .mtu_changes = true,
 	  .max_delay = 50 * MS, .max_jitter = 20 * MS, .max_bytes = 200000 },
 	{ "congestion marks", .mark = 0.3, .max_delay = 50 * MS, .max_bytes = 500000 },
@@ -72,6 +75,7 @@ static void draw(struct sim *s, const struct family *f)
 	s->restarts = f->restarts;
 	s->mtu_changes = f->mtu_changes;
 	s->fastopen = f->fastopen;
+	s->black_hole = f->black_hole;
 	s->mtu = sim_below(s, 4) ? 1500 : (u16)(576 + sim_below(s, 8400));
 	s->ring = sim_below(s, 4) ? SIM_RING : 16384u << sim_below(s, 5);
 	s->conf = (struct config){ .rcvbuf = s->ring, .sndbuf = s->ring, .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60,
@@ -82,6 +86,7 @@ static void draw(struct sim *s, const struct family *f)
 	if (f->loss > 0.2)	/* a cookie is good for a minute or two: an ACK that is lost for longer finds nobody */
 		s->conf.syncookies = COOKIES_WHEN_FULL;
 	s->conf.fastopen = f->fastopen ? FASTOPEN_CLIENT | FASTOPEN_SERVER : FASTOPEN_CLIENT;
+	s->conf.mtu_probing = (u8)(f->black_hole ? 1 + sim_below(s, 2) : sim_below(s, 3));
 	s->conf.ecn = f->mark > 0 ? ECN_ASK : (u8)sim_below(s, 3);
 }
 

@@ -34,7 +34,7 @@ struct packet {
 	u64 order;		/* of insertion: ties are first in, first out */
 	u32 len;
 	u8 to;
-	bool damaged;
+	bool damaged, df;
 	u8 type;		/* SKB_PACKET, or SKB_ICMP_ERROR: data is what the error quotes */
 	struct ip_cb cb;
 	u8 data[];
@@ -87,6 +87,7 @@ struct sim {
 	u16 mtu, path_mtu;	/* of the hosts; of the way between them (0: the same) */
 	u32 ring;		/* bytes per socket and direction; 0: SIM_RING */
 	bool trace, restarts, checksum, mtu_changes, fastopen;
+	bool black_hole;	/* what does not fit the way is dropped without a word */
 	bool steady;		/* programs never pause, and move as much as fits */
 	bool hostile;		/* somebody injects segments: errors and wrong bytes end a connection, not the run */
 	bool was_hostile;	/* windows were said and heard that nobody meant */

@@ -153,11 +153,11 @@ static bool too_big(struct sim *s, u8 to, const struct packet *p)
 {
 	struct packet *e;
 
-	if (!s->path_mtu || p->len + 20 <= s->path_mtu)
-		return false;
+	if (!s->path_mtu || p->len + 20 <= s->path_mtu || !p->df)
+		return false;	/* without DF a router cuts it, and the host joins it again */
 	sim_excuse(s);
 	wire_trace(s, "TOOBIG", to, p->data, p->len);
-	if (sim_chance(s, s->wire[to].loss))
+	if (s->black_hole || sim_chance(s, s->wire[to].loss))
 		return true;
 	e = wire_inject(s, !to, p, s->now + s->wire[!to].delay);
 	e->type = SKB_ICMP_ERROR;
@@ -231,6 +231,7 @@ void wire_send(struct sim *s, struct node *from, const struct sk_buff *skb, cons
 		struct tcp_hdr *o = (struct tcp_hdr *)p->data;
 
 		p->cb = (struct ip_cb){ .saddr = cb->saddr, .daddr = cb->daddr, .protocol = 6, .ttl = 64, .tos = cb->tos };
+		p->df = cb->df;
 		memcpy(p->data, data, hl);
 		memcpy(p->data + hl, data + hl + done, n);
 		o->seq = to_be32(from_be32(h->seq) + done);

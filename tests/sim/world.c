@@ -56,7 +56,10 @@ static void maybe_change_mtu(struct sim *s)
 {
 	if (!s->mtu_changes || !sim_chance(s, 0.002))
 		return;
-	s->path_mtu = sim_below(s, 3) ? (u16)(300 + sim_below(s, s->mtu - 300u)) : 0;
+	/* Of black holes those that probing reaches: no network carries less than 552 bytes in practice */
+	u16 least = s->black_hole ? 560 : 300;
+
+	s->path_mtu = sim_below(s, 3) ? (u16)(least + sim_below(s, s->mtu - least)) : 0;
 	if (s->trace)
 		printf("# %12.6f path MTU %u\n", (double)s->now / 1e9, s->path_mtu ? s->path_mtu : s->mtu);
 }

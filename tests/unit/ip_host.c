@@ -66,6 +66,7 @@ static void start(struct host *h)
 	st->link = h->link;
 	st->link_hold = h->link->hold;
 	st->admin = &h->admin;
+	st->notes = &h->notes;
 	st->conf = &h->conf;
 	st->counters = &h->ip->counters;
 	st->pools = &h->pools;

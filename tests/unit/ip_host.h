@@ -26,6 +26,7 @@ struct host {
 	struct ip_shm *ip;
 	struct host_tcp *tcp;
 	struct ip_admin admin;
+	struct tcp_pmtu_notes notes;
 	struct config conf;
 	struct pools pools;			/* what the stack sees */
 	struct pool link_pool, tcp_pool;	/* owners */

@@ -149,6 +149,18 @@ static inline u32 connects_to_peer(struct peer *p)
 	return A;
 }
 
+/* An ICMP error from a router, about a segment of ours with this sequence number. */
+#define ROUTER 0x0a0000feu
+static inline void icmp(struct peer *p, u8 type, u8 code, u32 mtu, u32 seq)
+{
+	struct tcp_hdr h = { .source = to_be16(p->our_port), .dest = to_be16(p->port), .seq = to_be32(seq), .doff_res = 0x50 };
+	struct ip_cb cb = { .saddr = to_be32(US), .daddr = to_be32(p->addr), .protocol = 6, .icmp_type = type, .icmp_code = code,
+			    .icmp_mtu = mtu, .icmp_from = to_be32(ROUTER) };
+
+	tcp_v4_err(&p->r->t, &cb, (const u8 *)&h, sizeof(h));
+	tcp_flush(&p->r->t);
+}
+
 static inline void peer_end(struct peer *p)
 {
 	tcp_flush(&p->r->t);

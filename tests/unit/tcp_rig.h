@@ -15,7 +15,7 @@
 #define RIG_OUT 512u
 #endif
 
-struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, ttl, gso_type; };
+struct rig_pkt { u32 len; u8 data[1600]; u32 saddr, daddr; u8 tos, ttl, gso_type, df; };
 struct rig {
 	struct tcp_stack t;
 	struct counters counters;
@@ -26,6 +26,7 @@ struct rig {
 	u64 rng;
 	u32 addr, mtu;
 	u32 routes;		/* times the route was asked for */
+	u32 route_gen, learnt;	/* how often the route changed; the last path MTU told to ipd */
 	bool full;
 	u8 rx_tos;		/* of what is delivered from now on */
 };
@@ -80,6 +81,7 @@ static int rig_xmit(void *ctx, struct sk_buff *skb)
 		p->len = hl + n;
 		p->saddr = from_be32(cb->saddr);
 		p->daddr = from_be32(cb->daddr);
+		p->df = cb->df;
 		p->tos = cb->tos;
 		p->gso_type = skb->gso_type;
 		p->ttl = cb->ttl;
@@ -99,6 +101,8 @@ static int rig_route(void *ctx, be32 d, be32 h, struct tcp_route *ret)
 	*ret = (struct tcp_route){ .saddr = to_be32(r->addr), .mtu = r->mtu, .gso = true, .csum = true };
 	return 0;
 }
+static u32 rig_route_gen(void *ctx) { return ((struct rig *)ctx)->route_gen; }
+static void rig_learnt(void *ctx, be32 daddr, u32 mtu) { ((struct rig *)ctx)->learnt = mtu; }
 static bool rig_local(void *ctx, be32 a) { return from_be32(a) == ((struct rig *)ctx)->addr; }
 static void rig_random(void *ctx, void *buf, size_t n)
 {
@@ -114,6 +118,7 @@ static void rig_accept(void *ctx, u32 l, u32 sk) {}
 
 static const struct tcp_ops rig_ops = {
 	.queue_xmit = rig_xmit, .alloc = rig_alloc, .unalloc = rig_unalloc, .loans = rig_loans, .route = rig_route,
+	.route_gen = rig_route_gen, .pmtu_learnt = rig_learnt,
 	.is_local = rig_local, .random = rig_random, .data_ready = rig_nothing, .write_space = rig_nothing,
 	.state_change = rig_change, .trim = rig_trim, .freed = rig_freed, .child = rig_child, .accept_ready = rig_accept,
 };

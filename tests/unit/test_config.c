@@ -78,6 +78,7 @@ static void defaults(void)
 	CHECK_EQ(conf.ecn, ECN_ANSWER);
 	CHECK_EQ(conf.syncookies, COOKIES_WHEN_FULL);
 	CHECK_EQ(conf.fastopen, FASTOPEN_CLIENT);
+	CHECK_EQ(conf.mtu_probing, MTU_PROBING_BLACKHOLE);
 	CHECK(conf.timestamps && conf.sack && conf.window_scaling);
 	CHECK_STR(conf.congestion, "cubic");
 	CHECK_EQ(conf.rcvbuf, 8 << 20);
@@ -123,7 +124,7 @@ static void every_key_is_taken(void)
 			"[ip]\naddress = 192.0.2.1/24 dev eth1\naddress = 10.0.0.1/32 dev eth1\n"
 			"route = default via 192.0.2.254 dev eth1\nroute = 10.1.0.0/16 via 192.0.2.9 dev eth1 metric 5 mtu 1400\n"
 			"ttl = 255\nforwarding = yes\n[tcp]\ncongestion = reno\nrcvbuf = 256K\nsndbuf = 65536\nports = 1024 65535\n"
-			"fin_timeout = 5\ntw_max = 0\nbacklog_max = 7\ntimestamps = no\nsack = no\nwindow_scaling = false\necn = on\nsyncookies = 2\nfastopen = yes\n"
+			"fin_timeout = 5\ntw_max = 0\nbacklog_max = 7\ntimestamps = no\nsack = no\nwindow_scaling = false\necn = on\nsyncookies = 2\nfastopen = yes\nmtu_probing = 2\n"
 			"[sock]\nallow = bind 33 * 80\ndeny = connect * 169.254.0.0/16 1-1023\nmax_sockets_per_uid = 9\n"
 			"max_arenas_per_uid = 3\nmax_clients = 2\n[shim]\nbypass = 192.168.0.0/16 10.9.0.0/24\nbypass = 198.51.100.0/24\n"
 			"[run]\npoll_us = 50\ncpus = linkd=0 tcpd=1\nchaos = yes\n"), 0);
@@ -145,6 +146,7 @@ static void every_key_is_taken(void)
 	CHECK_EQ(conf.ecn, ECN_ASK);
 	CHECK_EQ(conf.syncookies, COOKIES_ALWAYS);
 	CHECK_EQ(conf.fastopen, FASTOPEN_CLIENT | FASTOPEN_SERVER);
+	CHECK_EQ(conf.mtu_probing, MTU_PROBING_ALWAYS);
 	CHECK(!conf.timestamps && !conf.sack && !conf.window_scaling);
 	CHECK_STR(conf.congestion, "reno");
 	CHECK_EQ(conf.rcvbuf, 256 << 10);

@@ -1,19 +1,6 @@
 /* test_tcp_icmp.c – services/tcp/tcp_icmp.c: which ICMP errors are believed, and what they do to each state. */
 #include "tcp_peer.h"
 
-#define ROUTER 0x0a0000feu
-
-/* An error from the router about a segment of ours with this sequence number. */
-static void icmp(struct peer *p, u8 type, u8 code, u32 mtu, u32 seq)
-{
-	struct tcp_hdr h = { .source = to_be16(p->our_port), .dest = to_be16(p->port), .seq = to_be32(seq), .doff_res = 0x50 };
-	struct ip_cb cb = { .saddr = to_be32(US), .daddr = to_be32(PEER), .protocol = 6, .icmp_type = type, .icmp_code = code,
-			    .icmp_mtu = mtu, .icmp_from = to_be32(ROUTER) };
-
-	tcp_v4_err(&p->r->t, &cb, (const u8 *)&h, sizeof(h));
-	tcp_flush(&p->r->t);
-}
-
 static u32 error_of(struct peer *p, u32 sk) { return load_relaxed(&rig_conn(p->r, sk)->b.s->err); }
 static u32 soft_of(struct peer *p, u32 sk) { return tcp_soft_error(rig_conn(p->r, sk)); }
 
