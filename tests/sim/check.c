@@ -66,9 +66,11 @@ void check_sent(struct sim *s, u8 from, const struct packet *p)
 	struct flow *f = flow_of(s, from, h);
 	u32 len = p->len - (u32)(h->doff_res >> 4) * 4, end = from_be32(h->seq) + len + !!(h->flags & TCP_FIN), edge;
 
-	check_ecn(s, from, p, f, len);
 	s->was_hostile |= s->hostile;
-	if (s->was_hostile || h->flags & TCP_RST)
+	if (s->was_hostile)		/* answers to anybody's segments, of any number */
+		return;
+	check_ecn(s, from, p, f, len);
+	if (h->flags & TCP_RST)
 		return;
 	if (h->flags & TCP_SYN)
 		f->wscale[from] = has_wscale(p);

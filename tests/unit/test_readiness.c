@@ -163,6 +163,31 @@ static void connect_is_out(void)
 	done();
 }
 
+/* Fast Open: there is OUT until the first bytes are written, and again when it is connected. */
+static void deferred_is_out_until_bytes_come(void)
+{
+	fresh();
+	sw.state = SKS_DEFERRED;
+	plug(0);				/* of the connect() that said yes */
+	CHECK_EQ(ready_input(&r, &b), READY_PLUG);
+	ready_state(&r, &b);
+	CHECK_EQ(shown(), POLLOUT);
+	cw.tx_head = sw.tx_tail + 10;
+	plug(0);
+	CHECK_EQ(ready_input(&r, &b), READY_PLUG);
+	ready_kick(&r, &b);
+	CHECK_EQ(shown() & POLLOUT, 0);
+	ready_attach(&r, &b, r.far);		/* a successor finds it so */
+	CHECK_EQ(shown() & POLLOUT, 0);
+	sw.state = SKS_CONNECTING;
+	ready_kick(&r, &b);
+	CHECK_EQ(shown() & POLLOUT, 0);
+	sw.state = SKS_CONNECTED;
+	ready_state(&r, &b);
+	CHECK_EQ(shown() & POLLOUT, POLLOUT);
+	done();
+}
+
 static void ends(void)
 {
 	fresh();
@@ -288,5 +313,5 @@ static void quiet_and_plain(void)
 }
 
 UNIT_MAIN(UNIT(one_token_per_arm), UNIT(kick_looks_again), UNIT(plug_until_a_third_is_free), UNIT(foreign_bytes),
-	  UNIT(hostile_words), UNIT(connect_is_out), UNIT(ends), UNIT(anchored), UNIT(successor), UNIT(offers),
+	  UNIT(hostile_words), UNIT(connect_is_out), UNIT(deferred_is_out_until_bytes_come), UNIT(ends), UNIT(anchored), UNIT(successor), UNIT(offers),
 	  UNIT(quiet_and_plain))

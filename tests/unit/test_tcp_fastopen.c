@@ -198,6 +198,47 @@ static void syn_again(void)
 	rig_free(r);
 }
 
+/* Our SYN+ACK was lost, and the peer had no use for the data behind it: that goes with the handshake's end, not a timeout later. */
+static void answer_behind_a_lost_syn_ack(void)
+{
+	struct peer p;
+	struct rig *r = listener(&p, 5);
+	u32 sk = fast(&p);
+	const struct rig_pkt *k;
+
+	rig_write(r, sk, "world", 5);
+	tcp_flush(&r->t);
+	rig_advance(r, 1100 * MSEC);
+	CHECK_EQ(sent(r)->flags, TCP_SYN | TCP_ACK);
+	inject(&p, TCP_ACK, p.seq + 6, p.ack, NULL, 0);
+	k = sent_pkt(r);
+	REQUIRE(k && k->len == hdr_len(k) + 5);
+	CHECK_EQ(from_be32(((const struct tcp_hdr *)k->data)->seq), p.ack);
+	rig_free(r);
+}
+
+/* Whatever happens to the data, the SYN+ACK's timer is its own. */
+static void syn_ack_timer_stays(void)
+{
+	struct peer p;
+	struct rig *r = listener(&p, 5);
+	u32 sk = fast(&p);
+	struct ip_cb cb = { .saddr = to_be32(US), .daddr = to_be32(PEER), .protocol = 6, .icmp_type = 3, .icmp_code = 4, .icmp_mtu = 576 };
+	static const u8 big[1400];
+
+	rig_write(r, sk, big, sizeof(big));
+	tcp_flush(&r->t);
+	rig_advance(r, 900 * MSEC);
+	REQUIRE(r->nout);
+	tcp_v4_err(&r->t, &cb, r->out[0].data, 28);
+	tcp_flush(&r->t);
+	r->nout = 0;
+	rig_advance(r, 150 * MSEC);
+	REQUIRE_EQ(r->nout, 1);
+	CHECK_EQ(sent(r)->flags, TCP_SYN | TCP_ACK);
+	rig_free(r);
+}
+
 static void unanswered(void)
 {
 	struct peer p;
@@ -329,12 +370,12 @@ static const struct rig_pkt *the_syn(struct peer *p)
 
 static void syn_ack(struct peer *p, u32 taken, bool cookie)
 {
-	static const u8 mss[4] = { TCPOPT_MSS, 4, 5, 0xb4 };
+	static const u8 plain[8] = { TCPOPT_MSS, 4, 5, 0xb4, TCPOPT_NOP, TCPOPT_WSCALE, 3, 5 };
 
 	memset(p->opts, TCPOPT_NOP, sizeof(p->opts));
-	memcpy(p->opts, mss, 4);
-	memcpy(p->opts + 4, given, sizeof(given));
-	p->nopts = cookie ? 16 : 4;
+	memcpy(p->opts, plain, sizeof(plain));
+	memcpy(p->opts + sizeof(plain), given, sizeof(given));
+	p->nopts = cookie ? 20 : 8;
 	inject(p, TCP_SYN | TCP_ACK, p->seq, p->ack + taken, NULL, 0);
 	p->nopts = 0;
 }
@@ -384,7 +425,8 @@ static void data_goes_with_the_syn(void)
 	CHECK_EQ(tcp_state(c), TCPS_ESTABLISHED);
 	CHECK_EQ(snd_una(c), snd_nxt(c));
 	CHECK_EQ(c->packets_out, 0);
-	CHECK_EQ(load_relaxed(&c->h->snd_wnd), 65535);
+	CHECK_EQ(c->h->snd_wscale, 5);
+	CHECK_EQ(load_relaxed(&c->h->snd_wnd), 65535);	/* that of a SYN+ACK is not scaled */
 	CHECK(info(r, A).tcpi_options & TCPI_OPT_SYN_DATA);
 	CHECK_EQ(sent(r)->flags, TCP_ACK);
 	rig_write(r, A, "more", 4);
@@ -590,6 +632,7 @@ static void cache_is_bounded(void)
 }
 
 UNIT_MAIN(UNIT(a_cookie_for_who_asks), UNIT(data_in_the_syn), UNIT(a_wrong_cookie_is_an_ordinary_handshake), UNIT(syn_again),
-	  UNIT(unanswered), UNIT(deaths_of_a_listener), UNIT(wrong_ack_is_reset), UNIT(queue_is_bounded),
+	  UNIT(answer_behind_a_lost_syn_ack),
+	  UNIT(syn_ack_timer_stays), UNIT(unanswered), UNIT(deaths_of_a_listener), UNIT(wrong_ack_is_reset), UNIT(queue_is_bounded),
 	  UNIT(data_goes_with_the_syn), UNIT(only_what_fits), UNIT(data_not_taken_goes_again_at_once), UNIT(black_hole),
 	  UNIT(deaths_of_a_client), UNIT(what_is_deferred_can_end), UNIT(off_means_off), UNIT(cache_is_bounded))
