@@ -67,6 +67,7 @@
 	X(DROP_TCP_COOKIE, "rx6", "not the answer to a SYN cookie")                           \
 	X(DROP_TCP_MEMORY, "rx6", "no slot for a new connection")                             \
 	X(DROP_TCP_CLOSED, "rx6", "data after the application closed")                        \
+	X(DROP_TCP_TTL, "rx6", "TTL below the socket's IP_MINTTL")                            \
 	X(TCP_ACTIVE_OPENS, "tcp", "connections asked for")                                   \
 	X(TCP_PASSIVE_OPENS, "tcp", "connections accepted")                                   \
 	X(TCP_ATTEMPT_FAILS, "tcp", "connections that failed to open")                        \

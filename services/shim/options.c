@@ -55,7 +55,7 @@ static const struct opt_def defs[] = {
 	{ I, IP_TOS, OPT_TCPD, 4, 0, 0 }, { I, IP_TTL, OPT_TCPD, 4, 0, 64 },
 	{ I, IP_MTU_DISCOVER, OPT_TCPD, 4, 0, 1 }, { I, IP_MTU, OPT_TCPD, 4, 0, 0 },
 	{ I, IP_RECVERR, OPT_TCPD, 4, 0, 0 }, { I, IP_FREEBIND, OPT_HERE, 4, 0, 0 },
-	{ I, IP_BIND_ADDRESS_NO_PORT, OPT_HERE, 4, 0, 0 },
+	{ I, IP_BIND_ADDRESS_NO_PORT, OPT_HERE, 4, 0, 0 }, { I, IP_MINTTL, OPT_TCPD, 4, 0, 0 },
 	{ I6, IPV6_UNICAST_HOPS, OPT_HERE, 4, 0, 64 }, { I6, IPV6_TCLASS, OPT_HERE, 4, 0, 0 },
 	{ I6, IPV6_RECVERR, OPT_HERE, 4, 0, 0 }, { I6, IPV6_MTU_DISCOVER, OPT_HERE, 4, 0, 1 },
 	{ I6, IPV6_V6ONLY, OPT_HERE, 4, 0, 0 },

@@ -247,8 +247,8 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 	a.dup = !a.advanced && !g->len && !a.win_update && !(g->flags & (TCP_SYN | TCP_FIN));
 	take_rtt(c, g, &a);
 	tlp_acked(c, ack, &a);
-	if (a.advanced || a.newly_sacked)
-		c->backoff = 0;
+	if (a.rtt_us)
+		c->backoff = 0;		/* RFC 6298 3, 5.7 (Karn): not before a measurement of what was sent once */
 	if (c->ca_state != CA_OPEN || a.dup || a.newly_sacked || a.dsack || a.ece || c->sacked_out || c->cf & CF_RACK_TIMER)
 		tcp_fastretrans_alert(c, g, &a);
 	a.maybe_delayed = !c->head && a.newly_acked == 1 && ack - una < c->mss;

@@ -131,6 +131,10 @@ void tcp_v4_rcv(struct tcp_stack *t, struct sk_buff *skb, const u8 *data,
 	g.csum_todo = skb->ip_summed == CHECKSUM_NONE;
 	c = tcp_lookup_established(t, &g.tuple);
 	if (c && c->cf & CF_OPEN) {
+		if (skb_ip_cb(skb)->ttl < c->h->min_ttl) {	/* RFC 5082 */
+			conn_count(c, DROP_TCP_TTL);
+			return;
+		}
 		established(c, &g);
 		return;
 	}

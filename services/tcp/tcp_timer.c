@@ -29,6 +29,16 @@ void tcp_clear_timers(struct tcp_conn *c)
 	timer_cancel(WHEEL(c), &c->trim);
 }
 
+/* TCP_USER_TIMEOUT may end before the next retransmission would: then it is looked at in time. */
+static u64 next_rto(const struct tcp_conn *c)
+{
+	u64 rto = backed_off(c), since = load_relaxed(&c->h->giveup_start), end = since + c->h->user_timeout_ms * MSEC;
+
+	if (!c->h->user_timeout_ms || !since)
+		return rto;
+	return end > c->t->now ? MIN(rto, end - c->t->now) : MSEC;
+}
+
 void tcp_rearm_rto(struct tcp_conn *c)
 {
 	if (c->cf & CF_SYN_OUT)
@@ -41,7 +51,7 @@ void tcp_rearm_rto(struct tcp_conn *c)
 	}
 	c->cf &= ~(u32)(CF_RACK_TIMER | CF_PROBE0);
 	c->ca_flags &= (u8)~2u;
-	timer_arm(WHEEL(c), &c->rtx, c->t->now + backed_off(c));
+	timer_arm(WHEEL(c), &c->rtx, c->t->now + next_rto(c));
 }
 
 /* RFC 6069: the network says that it could not deliver the retransmission, so its loss was no congestion: one doubling is

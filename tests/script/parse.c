@@ -150,12 +150,16 @@ static bool take_set(struct script *s, struct words *w)
 			return false;
 		return true;
 	}
-	if (!word_number(w, &n) || n <= 0)
+	if (!word_number(w, &n) || n < 0)
 		return false;
 	if (!strcmp(name, "rcvbuf"))
 		s->rcvbuf = (u32)n;
 	else if (!strcmp(name, "sndbuf"))
 		s->sndbuf = (u32)n;
+	else if (!strcmp(name, "ecn"))
+		s->ecn = (u8)n;
+	else if (!strcmp(name, "syncookies"))
+		s->syncookies = (u8)n;
 	else if (!strcmp(name, "mtu"))
 		s->mtu = (u32)n;
 	else
@@ -272,7 +276,7 @@ static bool take_file(struct script *s, const char *file, u32 depth)
 
 int script_read(struct script *s, const char *file)
 {
-	*s = (struct script){ .file = file, .where = ON_ALL, .tolerance = 4 * MSEC };
+	*s = (struct script){ .file = file, .where = ON_ALL, .tolerance = 4 * MSEC, .ecn = 2, .syncookies = 1 };
 	return take_file(s, file, 0) ? 0 : -EINVAL;
 }
 

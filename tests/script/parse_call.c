@@ -151,7 +151,7 @@ static bool take_result(struct words *w, struct call *c)
 		return c->any = true;
 	for (u32 i = 0; i < ARRAY_SIZE(errnos); i++)
 		if (word_is(w, errnos[i].name)) {
-			c->result = c->op == OP_GETSOCKOPT ? errnos[i].value : -errnos[i].value;
+			c->result = c->name == SO_ERROR && c->level == SOL_SOCKET && !c->bad_pointer ? errnos[i].value : -errnos[i].value;
 			return true;
 		}
 	if (c->op == OP_GETSOCKOPT && c->name == TCP_CONGESTION && c->level == IPPROTO_TCP) {

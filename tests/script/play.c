@@ -127,7 +127,7 @@ static void maybe(struct player *p)
 	char why[600] = "", text[300];
 	struct wire_state copy = p->wire;
 
-	p->h->ops->run_to_packet(p->h, at_most(p) + p->s->tolerance);
+	p->h->ops->run_to_packet(p->h, at_most(p) + player_slack(p, p->e->hi));
 	if (!waiting(p->h))
 		return;
 	segment_compare(&copy, &p->e->seg, 0, &p->h->q[p->h->qhead % QUEUE], why, sizeof(why));

@@ -23,10 +23,10 @@ static void print_answer(const struct call *c, s64 r, char *out, size_t len)
 	}
 }
 
-/* Strata shows no ERR, and no HUP on a socket that was never connected: known differences. */
+/* Strata shows no ERR and no PRI, and no HUP on a socket that was never connected: known differences. */
 static s64 ready_seen(const struct host *h, s64 r)
 {
-	return h->where == ON_KERNEL ? r : r & ~(s64)(POLLERR | POLLHUP);
+	return h->where == ON_KERNEL ? r : r & ~(s64)(POLLERR | POLLHUP | POLLPRI);
 }
 
 static bool answer_fits(const struct player *p, const struct call *c, const struct answer *a)

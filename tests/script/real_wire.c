@@ -48,6 +48,10 @@ static int sysctls(const struct script *s)
 		r = r ? r : sysctl_write("ipv4/tcp_timestamps", "0");
 	if (s->no_window_scaling)
 		r = r ? r : sysctl_write("ipv4/tcp_window_scaling", "0");
+	snprintf(name, sizeof(name), "%u", s->ecn);
+	r = r ? r : sysctl_write("ipv4/tcp_ecn", name);
+	snprintf(name, sizeof(name), "%u", s->syncookies);
+	r = r ? r : sysctl_write("ipv4/tcp_syncookies", name);
 	for (u32 i = 0; i < s->nsysctls; i++) {
 		snprintf(name, sizeof(name), "ipv4/%s", s->sysctl[i][0]);
 		r = r ? r : sysctl_write(name, s->sysctl[i][1]);

@@ -102,6 +102,7 @@ struct script {
 	u32 where, nevents, nsocks;
 	u32 rcvbuf, sndbuf, mtu;	/* 0: the host's own */
 	bool no_sack, no_timestamps, no_window_scaling;
+	u8 ecn, syncookies;		/* as Linux's sysctls */
 	char congestion[16];
 	char sysctl[4][2][40];		/* of the kernel alone */
 	u32 nsysctls;

@@ -30,6 +30,7 @@ static s64 do_socket(struct virtual *v, s8 as)
 	int r = tcp_socket(&v->t, sk, ++v->gen, 0);
 
 	words_reset(&b, 0);
+	v->edge[SK_SLOT(sk)] = true;
 	v->sk[as] = sk;
 	return r;
 }
@@ -45,6 +46,7 @@ static s64 do_accept(struct virtual *v, u32 listener, s8 as)
 	if (sk < 0)
 		return sk;
 	b = view(v, (u32)sk);
+	v->edge[SK_SLOT((u32)sk)] = true;
 	tcp_offered(&v->t, (u32)sk);
 	words_reset(&b, load_relaxed(&l.c->opts) & (SKC_NODELAY | SKC_CORK));
 	store_release(&b.c->claim, load_relaxed(&b.s->nonce));
@@ -57,8 +59,13 @@ static s64 do_accept(struct virtual *v, u32 listener, s8 as)
 /* err belongs to one connect attempt and is told once. */
 static int pending_error(const struct sockbuf *b, bool take)
 {
-	u32 err = load_relaxed(&b->s->err), name = (u32)load_relaxed(&b->s->attempt) + 1;
+	u32 err = load_relaxed(&b->s->err), name = (u32)load_relaxed(&b->s->attempt) + 1, note = load_relaxed(&b->s->report);
 
+	if (!err && sk_note_errno(note) && load_relaxed(&b->c->report_taken) != note) {	/* IP_RECVERR: an error that ends nothing */
+		if (take)
+			store_relaxed(&b->c->report_taken, note);
+		return (int)sk_note_errno(note);
+	}
 	if (!err || load_relaxed(&b->c->err_taken) == name)
 		return 0;
 	if (take)
