@@ -206,6 +206,7 @@ void tcp_wait_for_room(struct tcp_conn *c);
 void tcp_rearm_rto(struct tcp_conn *c);
 void tcp_ld_RTO_revert(struct tcp_conn *c);
 void tcp_arm_tlp_or_rto(struct tcp_conn *c);
+void tcp_keep_rto(struct tcp_conn *c, u64 at);
 void tcp_check_probe0(struct tcp_conn *c);
 void tcp_arm_keepalive(struct tcp_conn *c);
 void tcp_timer_rtx(struct timer *tm, void *arg, u64 now);

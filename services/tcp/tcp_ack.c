@@ -164,9 +164,13 @@ static void tlp_acked(struct tcp_conn *c, u64 ack, const struct tcp_ackinfo *a)
 {
 	if (!(c->cf & CF_TLP) || before(ack, c->tlp_high))
 		return;
+	if (c->ca_flags & 1 && !a->dsack) {
+		if (ack == c->tlp_high && !a->dup)
+			return;		/* 7.4.2: a DSACK or a duplicate that is still to come tells that nothing was lost */
+		if (after(ack, c->tlp_high) && c->ca_state < CA_RECOVERY)
+			tcp_enter_cwr(c);
+	}
 	c->cf &= ~(u32)CF_TLP;
-	if (c->ca_flags & 1 && !a->dsack && a->advanced && !a->newly_sacked && c->ca_state < CA_RECOVERY)
-		tcp_enter_cwr(c);
 	c->ca_flags &= (u8)~1u;
 }
 
@@ -232,9 +236,12 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 		tcp_sacktag(c, g, &a);
 	if (a.advanced)
 		advanced(c, ack, &a);
+	/* RFC 5681 2: nothing new, no data, same window, something outstanding */
+	a.dup = !a.advanced && !g->len && !a.win_update && !(g->flags & (TCP_SYN | TCP_FIN));
 	if (!had_data) {
 		if (g->nsack)
 			late_dsack(c, g, &a);
+		tlp_acked(c, ack, &a);
 		tcp_check_probe0(c);
 		if (before(snd_nxt(c), snd_end(c)))	/* the window may have opened */
 			tcp_mark_dirty(c, CF_XMIT);
@@ -243,12 +250,10 @@ int tcp_ack(struct tcp_conn *c, struct tcp_seg *g)
 	a.ece = tcp_ecn_echoed(c, g);
 	if (a.ece)
 		c->delivered_ce += a.newly_acked + a.newly_sacked;
-	/* RFC 5681 2: nothing new, no data, same window, something outstanding */
-	a.dup = !a.advanced && !g->len && !a.win_update && !(g->flags & (TCP_SYN | TCP_FIN));
 	take_rtt(c, g, &a);
 	tlp_acked(c, ack, &a);
-	if (a.rtt_us)
-		c->backoff = 0;		/* RFC 6298 3, 5.7 (Karn): not before a measurement of what was sent once */
+	if (a.advanced || a.newly_sacked)
+		c->backoff = 0;
 	if (c->ca_state != CA_OPEN || a.dup || a.newly_sacked || a.dsack || a.ece || c->sacked_out || c->cf & CF_RACK_TIMER)
 		tcp_fastretrans_alert(c, g, &a);
 	a.maybe_delayed = !c->head && a.newly_acked == 1 && ack - una < c->mss;

@@ -292,8 +292,10 @@ void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g)
 	if (!g->len && !fin)
 		return;
 	if (fin_rcv(c)) {		/* RFC 9293 3.10.7.4: what comes after a FIN is ignored, what came before it is told again */
-		if (before(off, nxt))
+		if (before(off, nxt)) {
+			dsack(c, off, before(end + fin, nxt) ? end + fin : nxt);
 			tcp_mark_dirty(c, CF_ACK_NOW);
+		}
 		return;
 	}
 	if (g->len && !after(end, nxt) && !(fin && end == nxt)) {	/* old: RFC 2883 4.1 */

@@ -154,6 +154,7 @@ static u32 loans_limit(const struct tcp_conn *c)
 bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 {
 	bool sent = false, limited = false, fin;
+	u64 rto_at = c->head && timer_armed(&c->rtx) ? c->rto_at : 0;
 	u32 loans, limit = loans_limit(c);
 	int probe;
 
@@ -192,8 +193,10 @@ bool tcp_write_xmit(struct tcp_conn *c, bool push_one)
 	}
 	c->cwnd_used = c->packets_out;
 	c->cong_limited = limited;
-	if (sent)
+	if (sent) {
 		tcp_arm_tlp_or_rto(c);
+		tcp_keep_rto(c, rto_at);
+	}
 	return sent;
 }
 

@@ -111,6 +111,7 @@ struct tcp_conn {
 	u32 prr_delivered, prr_out, txid, delivered, delivered_ce;
 	s32 undo_retrans;
 	u32 srtt8_us, mdev4_us, mdev_max4_us, rttvar4_us, min_rtt_us;	/* scaled as RFC 6298's appendix does */
+	u64 rto_at;			/* when the timeout is, whatever the rtx timer is set for */
 	u64 rtt_seq, rto, retrans_stamp, last_send, last_recv, cwnd_stamp;
 	u64 rack_xmit, rack_end;
 	u32 rack_rtt_us, max_wnd, cwnd_used;

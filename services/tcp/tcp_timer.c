@@ -51,7 +51,18 @@ void tcp_rearm_rto(struct tcp_conn *c)
 	}
 	c->cf &= ~(u32)(CF_RACK_TIMER | CF_PROBE0);
 	c->ca_flags &= (u8)~2u;
-	timer_arm(WHEEL(c), &c->rtx, c->t->now + next_rto(c));
+	c->rto_at = c->t->now + next_rto(c);
+	timer_arm(WHEEL(c), &c->rtx, c->rto_at);
+}
+
+/* RFC 6298 5.1: new data does not start a timer anew that runs; who trickles would never find out what is lost. */
+void tcp_keep_rto(struct tcp_conn *c, u64 at)
+{
+	if (!timer_armed(&c->rtx) || c->cf & (CF_RACK_TIMER | CF_SYN_OUT) || at <= c->t->now)
+		return;
+	c->rto_at = at;
+	if (c->rtx.deadline > at)
+		timer_arm(WHEEL(c), &c->rtx, at);
 }
 
 /* RFC 6069: the network says that it could not deliver the retransmission, so its loss was no congestion: one doubling is

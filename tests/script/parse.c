@@ -158,6 +158,8 @@ static bool take_set(struct script *s, struct words *w)
 		s->sndbuf = (u32)n;
 	else if (!strcmp(name, "ecn"))
 		s->ecn = (u8)n;
+	else if (!strcmp(name, "fastopen"))
+		s->fastopen = (u8)n;
 	else if (!strcmp(name, "syncookies"))
 		s->syncookies = (u8)n;
 	else if (!strcmp(name, "mtu"))
@@ -276,7 +278,7 @@ static bool take_file(struct script *s, const char *file, u32 depth)
 
 int script_read(struct script *s, const char *file)
 {
-	*s = (struct script){ .file = file, .where = ON_ALL, .tolerance = 4 * MSEC, .ecn = 2, .syncookies = 1 };
+	*s = (struct script){ .file = file, .where = ON_ALL, .tolerance = 4 * MSEC, .ecn = 2, .syncookies = 1, .fastopen = 1 };
 	return take_file(s, file, 0) ? 0 : -EINVAL;
 }
 

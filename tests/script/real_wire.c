@@ -52,6 +52,8 @@ static int sysctls(const struct script *s)
 	r = r ? r : sysctl_write("ipv4/tcp_ecn", name);
 	snprintf(name, sizeof(name), "%u", s->syncookies);
 	r = r ? r : sysctl_write("ipv4/tcp_syncookies", name);
+	snprintf(name, sizeof(name), "%u", s->fastopen);
+	r = r ? r : sysctl_write("ipv4/tcp_fastopen", name);
 	for (u32 i = 0; i < s->nsysctls; i++) {
 		snprintf(name, sizeof(name), "ipv4/%s", s->sysctl[i][0]);
 		r = r ? r : sysctl_write(name, s->sysctl[i][1]);

@@ -102,7 +102,7 @@ struct script {
 	u32 where, nevents, nsocks;
 	u32 rcvbuf, sndbuf, mtu;	/* 0: the host's own */
 	bool no_sack, no_timestamps, no_window_scaling;
-	u8 ecn, syncookies;		/* as Linux's sysctls */
+	u8 ecn, syncookies, fastopen;		/* as Linux's sysctls */
 	char congestion[16];
 	char sysctl[4][2][40];		/* of the kernel alone */
 	u32 nsysctls;
@@ -190,6 +190,7 @@ struct flow {
 	u16 lport;
 	struct pkt last;		/* what the host sent last: quoted by ICMP errors */
 	bool has_last;
+	u8 cookie[16], ncookie;		/* the last Fast Open cookie that the host gave */
 };
 struct wire_state { struct flow flow[MAX_FLOWS]; u32 var[VARS]; };
 void segment_build(struct wire_state *w, const struct segment *g, u32 k, const struct host *h, struct pkt *ret);

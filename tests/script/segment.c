@@ -50,6 +50,13 @@ static u32 build_option(const struct wire_state *w, const struct flow *f, const 
 		for (u32 i = 0; i < o->n; i++)
 			put32(p + 2 + 4 * i, f->isn_out + o->val[i].num);
 		return p[1];
+	case TCPOPT_FASTOPEN:
+		if (o->val[0].how == V_ANY) {
+			p[1] = (u8)(2 + f->ncookie);
+			memcpy(p + 2, f->cookie, f->ncookie);
+			return p[1];
+		}
+		/* fall through */
 	default:
 		p[1] = (u8)(2 + o->n);
 		memcpy(p + 2, o->raw, o->n);
@@ -159,6 +166,10 @@ void segment_note(struct wire_state *w, const struct pkt *p, char *why, size_t l
 	f->lport = from_be16(t->source);
 	if ((o = option_find(p, TCPOPT_TS)))
 		f->ts_last = get32(o + 2);
+	if ((o = option_find(p, TCPOPT_FASTOPEN)) && o[1] > 2 && o[1] <= 2 + sizeof(f->cookie)) {
+		f->ncookie = (u8)(o[1] - 2);
+		memcpy(f->cookie, o + 2, f->ncookie);
+	}
 	f->last = *p;
 	f->has_last = true;
 	f->last_seq = from_be32(t->seq);

@@ -123,7 +123,7 @@ static void configure(struct virtual *v, const struct script *s)
 	v->mtu = s->mtu ? s->mtu : 1500;
 	v->ring = s->rcvbuf ? s->rcvbuf : RX_RING;
 	v->conf = (struct config){ .port_lo = 32768, .port_hi = 60999, .fin_timeout_s = 60, .tw_max = 1024, .backlog_max = 128,
-				   .ecn = s->ecn, .syncookies = s->syncookies, .timestamps = !s->no_timestamps, .sack = !s->no_sack, .window_scaling = !s->no_window_scaling, .ttl = 64 };
+				   .ecn = s->ecn, .fastopen = s->fastopen, .syncookies = s->syncookies, .timestamps = !s->no_timestamps, .sack = !s->no_sack, .window_scaling = !s->no_window_scaling, .ttl = 64 };
 	memcpy(v->conf.congestion, s->congestion[0] ? s->congestion : "cubic", s->congestion[0] ? sizeof(s->congestion) : sizeof("cubic"));
 }
 
