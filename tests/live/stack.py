@@ -100,8 +100,9 @@ class Tap:
 class Stack:
 	"""with Stack(args, 'tap') as s: s.strata('curl', ...); s.kernel('nginx', ...)"""
 
-	def __init__(self, args, driver, config='', name='live', start=True, sessions=False):
-		self.build, self.driver, self.instance, self.extra = args.build, driver, name, config
+	def __init__(self, args, driver, config='', name='live', start=True, sessions=False, link=''):
+		"""config: further lines; link: further lines of the device's section."""
+		self.build, self.driver, self.instance, self.extra, self.link = args.build, driver, name, config, link
 		self.dir = tempfile.mkdtemp(prefix='strata-live-')
 		os.chmod(self.dir, 0o755)
 		self.ns = {n: f'strata-{os.getpid()}-{n}' for n in ('app', 'peer', 'link')}
@@ -154,7 +155,7 @@ class Stack:
 	def write_config(self, text=None):
 		path = os.path.join(self.dir, 'strata.conf')
 		with open(path, 'w', encoding='utf-8') as f:
-			f.write(text if text is not None else f'[link {self.dev}]\ndriver = {self.driver}\n'
+			f.write(text if text is not None else f'[link {self.dev}]\ndriver = {self.driver}\n{self.link}\n'
 				f'[ip]\naddress = {STRATA}/24 dev {self.dev}\nroute = default via {PEER} dev {self.dev}\n{self.extra}')
 		return path
 
