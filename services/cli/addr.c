@@ -28,30 +28,13 @@ static int show(struct cli *c)
 	return EXIT_SUCCESS;
 }
 
+static bool subject(const char *word, admin_request *q) { return subject_net(word, q) && q->addr; }
+static const char *missing(const admin_request *q) { return q->dev ? NULL : "'dev DEVICE' is missing"; }
+
 int cmd_addr(struct cli *c, int argc, char **argv)
 {
-	admin_request q = ADMIN_REQUEST(ADDR_ADD);
-	be32 addr;
-	u32 prefix;
-	int r;
+	static const struct table t = { "addr", help, show, STRATA__CONTROL__REQUEST__OP__ADDR_ADD, STRATA__CONTROL__REQUEST__OP__ADDR_DEL,
+					subject, "not an address with prefix:", missing, false };
 
-	if (wants_help(argc, argv, help))
-		return EXIT_SUCCESS;
-	if (is_show(argc, argv))
-		return show(c);
-	if (strcmp(argv[1], "del") == 0)
-		q.op = STRATA__CONTROL__REQUEST__OP__ADDR_DEL;
-	else if (strcmp(argv[1], "add"))
-		return misuse("addr", "cannot", argv[1]);
-	if (argc < 3 || !parse_net(argv[2], &addr, &prefix) || !addr.v)
-		return misuse("addr", "not an address with prefix:", argc < 3 ? "(nothing)" : argv[2]);
-	q.has_addr = q.has_prefix = true;
-	q.addr = addr.v;
-	q.prefix = prefix;
-	r = parse_words("addr", argc - 3, argv + 3, &q, NULL);
-	if (r)
-		return r;
-	if (!q.dev && q.op == STRATA__CONTROL__REQUEST__OP__ADDR_ADD)
-		return misuse("addr", "'dev DEVICE' is missing", NULL);
-	return admin_run(c, &q);
+	return table_command(c, argc, argv, &t);
 }

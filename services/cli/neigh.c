@@ -38,29 +38,24 @@ static int show(struct cli *c)
 	return EXIT_SUCCESS;
 }
 
+static bool subject(const char *word, admin_request *q)
+{
+	be32 addr;
+
+	q->has_addr = parse_ip(word, &addr);
+	q->addr = q->has_addr ? addr.v : 0;
+	return q->has_addr;
+}
+
+static const char *missing(const admin_request *q)
+{
+	return q->has_mac && q->dev ? NULL : "'lladdr MAC' and 'dev DEVICE' are needed";
+}
+
 int cmd_neigh(struct cli *c, int argc, char **argv)
 {
-	admin_request q = ADMIN_REQUEST(NEIGH_ADD);
-	u8 mac[6];
-	be32 addr;
-	int r;
+	static const struct table t = { "neigh", help, show, STRATA__CONTROL__REQUEST__OP__NEIGH_ADD, STRATA__CONTROL__REQUEST__OP__NEIGH_DEL,
+					subject, "not an address:", missing, true };
 
-	if (wants_help(argc, argv, help))
-		return EXIT_SUCCESS;
-	if (is_show(argc, argv))
-		return show(c);
-	if (strcmp(argv[1], "del") == 0)
-		q.op = STRATA__CONTROL__REQUEST__OP__NEIGH_DEL;
-	else if (strcmp(argv[1], "add"))
-		return misuse("neigh", "cannot", argv[1]);
-	if (argc < 3 || !parse_ip(argv[2], &addr))
-		return misuse("neigh", "not an address:", argc < 3 ? "(nothing)" : argv[2]);
-	q.has_addr = true;
-	q.addr = addr.v;
-	r = parse_words("neigh", argc - 3, argv + 3, &q, mac);
-	if (r)
-		return r;
-	if (q.op == STRATA__CONTROL__REQUEST__OP__NEIGH_ADD && (!q.has_mac || !q.dev))
-		return misuse("neigh", "'lladdr MAC' and 'dev DEVICE' are needed", NULL);
-	return admin_run(c, &q);
+	return table_command(c, argc, argv, &t);
 }

@@ -51,30 +51,15 @@ static int show(struct cli *c)
 	return EXIT_SUCCESS;
 }
 
+static const char *missing(const admin_request *q)
+{
+	return q->dev || q->has_gateway ? NULL : "'via GATEWAY' or 'dev DEVICE' is missing";
+}
+
 int cmd_route(struct cli *c, int argc, char **argv)
 {
-	admin_request q = ADMIN_REQUEST(ROUTE_ADD);
-	be32 dst;
-	u32 prefix;
-	int r;
+	static const struct table t = { "route", help, show, STRATA__CONTROL__REQUEST__OP__ROUTE_ADD, STRATA__CONTROL__REQUEST__OP__ROUTE_DEL,
+					subject_net, "not a destination:", missing, false };
 
-	if (wants_help(argc, argv, help))
-		return EXIT_SUCCESS;
-	if (is_show(argc, argv))
-		return show(c);
-	if (strcmp(argv[1], "del") == 0)
-		q.op = STRATA__CONTROL__REQUEST__OP__ROUTE_DEL;
-	else if (strcmp(argv[1], "add"))
-		return misuse("route", "cannot", argv[1]);
-	if (argc < 3 || !parse_net(argv[2], &dst, &prefix))
-		return misuse("route", "not a destination:", argc < 3 ? "(nothing)" : argv[2]);
-	q.has_addr = q.has_prefix = true;
-	q.addr = dst.v;
-	q.prefix = prefix;
-	r = parse_words("route", argc - 3, argv + 3, &q, NULL);
-	if (r)
-		return r;
-	if (!q.dev && !q.has_gateway && q.op == STRATA__CONTROL__REQUEST__OP__ROUTE_ADD)
-		return misuse("route", "'via GATEWAY' or 'dev DEVICE' is missing", NULL);
-	return admin_run(c, &q);
+	return table_command(c, argc, argv, &t);
 }

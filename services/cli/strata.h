@@ -6,6 +6,7 @@
  *   look.c      the daemons' regions, read-only, from keepd: looking works while any other daemon is down
  *   admin.c     requests that change something, by way of sockd to ipd (proto/control.proto)
  *   text.c      addresses in and out, words of a command
+ *   table.c     what addr, route and neigh have in common
  *   run.c addr.c route.c neigh.c link.c ss.c stat.c flow.c ping.c    a subcommand each
  *
  * A subcommand gets argv[0] = its name, returns the exit status (EXIT_FAILURE: it failed, EX_USAGE: called wrongly)
@@ -74,5 +75,18 @@ bool is_show(int argc, char **argv);		/* "", "show", "list", "ls" */
 int misuse(const char *cmd, const char *what, const char *word);	/* EX_USAGE, explained */
 /* "dev D via G ...": after the words each command has by itself. Returns 0 or EX_USAGE. */
 int parse_words(const char *cmd, int argc, char **argv, admin_request *q, u8 mac[6]);
+
+/* table.c: "show", "add SUBJECT dev D ...", "del SUBJECT ..." */
+struct table {
+	const char *name, *help;
+	int (*show)(struct cli *c);
+	Strata__Control__Request__Op add, del;
+	bool (*subject)(const char *word, admin_request *q);	/* the word is one, and is in q now */
+	const char *no_subject;					/* what to say of one that is none */
+	const char *(*missing)(const admin_request *q);		/* what must be said besides, to add; NULL: nothing */
+	bool has_mac;						/* "lladdr MAC" makes sense */
+};
+int table_command(struct cli *c, int argc, char **argv, const struct table *t);
+bool subject_net(const char *word, admin_request *q);
 
 #endif
