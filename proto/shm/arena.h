@@ -78,7 +78,8 @@ struct sk_client {
 	_Atomic u64 wlock;			/* writer's lock: pid << 32 | tid, 0 free */
 	_Atomic u64 claim;			/* accept: the nonce, by compare-and-swap */
 	_Atomic u32 err_taken;			/* err has been reported for this attempt number */
-	_Atomic u32 rcvtimeo_ms, sndtimeo_ms;	/* 0: for ever */
+	_Atomic u32 readers;			/* who take bytes or tokens just now; more than there are if some were killed */
+	u32 pad0;
 	_Atomic u32 rcvlowat;
 	_Atomic u64 fin_at;			/* tx offset of shutdown(SHUT_WR) + 1; 0: none; write-once per connection */
 	_Atomic u32 report_taken, soft_taken;	/* the notes that were told */
@@ -91,7 +92,7 @@ enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
 
 /* Holders without the shim (services/tcp/sk_plain.c). Never taken back: TX, from then on bytes come through the pair;
  * RX, from then on bytes go through the pair and there are no tokens. QUIET: there are no tokens just now, because a
- * holder asked (ASK), who drains those that are there and says so (DRAINED). The number of the request last taken up
+ * holder asked (ASK), and nobody begins to read; he drains those that are there and says so (DRAINED). The number of the request last taken up
  * stands beside the flags, in both words. */
 enum { PLAIN_TX = 1, PLAIN_RX = 2, PLAIN_QUIET = 4 };
 enum { PLAIN_ASK = 1, PLAIN_DRAINED = 2 };

@@ -162,7 +162,7 @@ static void before_spawn(const char *file, bool search, const posix_spawn_file_a
 		hand_over_inherited();
 		for (u32 i = 0; fa && i < NAMED_MAX; i++)
 			if (named[i].actions == fa)
-				hand_over_fd(named[i].fd);
+				hand_over_fd(named[i].fd, true);
 	}
 	errno = saved;
 }

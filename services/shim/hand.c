@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "services/shim/hand.h"
 #include "services/shim/stream.h"
 
 #define PATIENCE (5 * NSEC_PER_SEC)	/* tcpd may be on its way back */
+#define READERS (500 * NSEC_PER_MSEC)	/* how long one may be in the middle of a read before we take him for dead */
 #define INTERPRETERS 4			/* scripts whose interpreter is a script */
 
 static u64 now(void)
@@ -83,11 +85,12 @@ static void exchange(struct sock *s, int fd, u64 until)
 	sys_close(pair[0]);
 }
 
-/* One holder at a time, under the writer's lock; a dead one's number is void when tcpd has taken its QUIET back. */
-static void hand_over(struct sock *s, int fd)
+/* One holder at a time, under the writer's lock; a dead one's number is void when tcpd has taken its QUIET back. Not meant for
+ * the program, only inherited by it: what is left of a stream that has ended stays with those who read it. */
+static void hand_over(struct sock *s, int fd, bool meant)
 {
 	struct timespec nap = { 0, 50000 };
-	u64 mask, until = now() + PATIENCE;
+	u64 mask, until = now() + PATIENCE, quiet_since = 0;
 	char junk[DRAIN_BYTES];
 
 	if (!table_mine())
@@ -101,21 +104,30 @@ static void hand_over(struct sock *s, int fd)
 		if (!(have & PLAIN_QUIET)) {
 			say(s, (PLAIN_NUMBER(have) + 1) << 8 | PLAIN_ASK);
 		} else if (mine != (PLAIN_NUMBER(have) << 8 | PLAIN_DRAINED)) {
+			quiet_since = quiet_since ? quiet_since : now();
+			fence_seq_cst();	/* pairs with the fence in reading_begin() */
+			if (load_acquire(&s->b.c->readers) && now() < quiet_since + READERS) {
+				sys(SYS_sched_yield);
+				continue;
+			}
 			while (sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT) > 0)
 				;
 			say(s, PLAIN_NUMBER(have) << 8 | PLAIN_DRAINED);
 		}
 		sys(SYS_nanosleep, &nap, 0);
 	}
-	store_release(&s->b.c->plain, 0);
-	if (stream_ended(&s->b) && !(load_acquire(&s->b.s->plain) & PLAIN_RX))
+	if (load_acquire(&s->b.s->plain) & PLAIN_RX)
+		store_release(&s->b.c->plain, 0);
+	else
+		say(s, 0);
+	if (meant && stream_ended(&s->b) && !(load_acquire(&s->b.s->plain) & PLAIN_RX))
 		exchange(s, fd, until);
 	wlock_drop(s, mask);
 	if (!table_mine())
 		wlock_forked();
 }
 
-void hand_over_fd(int fd)
+void hand_over_fd(int fd, bool meant)
 {
 	u64 cookie = fd_cookie(fd);
 	struct sock *s = cookie ? sock_by_cookie(cookie) : NULL;	/* in a child of vfork the table does not know fd */
@@ -123,7 +135,7 @@ void hand_over_fd(int fd)
 	if (!s)
 		return;
 	if (load_acquire(&s->life) == SOCK_LIVE && !stream_plain(s, PLAIN_RX))
-		hand_over(s, fd);
+		hand_over(s, fd, meant);
 	sock_put(s);
 }
 
@@ -132,10 +144,16 @@ static void consider(int fd, void *unused)
 	long flags = sys_fcntl(fd, F_GETFD, 0);
 
 	if (flags >= 0 && !(flags & FD_CLOEXEC))
-		hand_over_fd(fd);
+		hand_over_fd(fd, fd <= STDERR_FILENO);
 }
 
-void hand_over_inherited(void) { fd_each(consider, NULL); }
+/* Standard input and output are meant for the program; they come first, under whatever other number they are here, too. */
+void hand_over_inherited(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		consider(fd, NULL);
+	fd_each(consider, NULL);
+}
 
 /* ---- will the program have the shim? ---- */
 

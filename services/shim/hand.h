@@ -10,7 +10,7 @@
 bool program_has_shim(int dirfd, const char *path, char *const *envp);
 /* Every connection that survives exec becomes plain. */
 void hand_over_inherited(void);
-void hand_over_fd(int fd);
+void hand_over_fd(int fd, bool meant);	/* meant for the program, not merely inherited by it */
 
 #pragma GCC visibility pop
 #endif

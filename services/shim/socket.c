@@ -113,6 +113,7 @@ void sock_words_reset(struct sock *s, u32 opts)
 	store_relaxed(&c->rcvlowat, 0);
 	store_relaxed(&c->wlock, 0);
 	store_relaxed(&c->plain, 0);
+	store_relaxed(&c->readers, 0);
 	store_release(&c->opts, opts | (s->v6 ? SKC_V6 : 0));
 }
 

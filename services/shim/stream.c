@@ -121,15 +121,31 @@ bool stream_nonblocking(int fd, int flags)
 	return fl >= 0 && (fl & O_NONBLOCK);
 }
 
+bool reading_begin(struct sock *s)
+{
+	struct timespec nap = { 0, 50000 };
+
+	for (;;) {
+		atomic_fetch_add(&s->b.c->readers, 1);
+		fence_seq_cst();	/* pairs with the fences between QUIET and the look at `readers` in hand.c and sk_plain.c */
+		if (!stream_plain(s, PLAIN_RX | PLAIN_QUIET))
+			return true;
+		reading_end(s);
+		if (stream_plain(s, PLAIN_RX))
+			return false;
+		sys(SYS_nanosleep, &nap, 0);
+	}
+}
+
 /* What lies in the near end of a stream that has ended is the stack's anchor (readiness.h). */
-int stream_drain(struct sock *s, int fd)
+static int drain(struct sock *s, int fd)
 {
 	char junk[DRAIN_BYTES];
 	int total = 0;
 	long r = 0;
 
 	do {
-		if (stream_ended(&s->b) || stream_plain(s, PLAIN_RX))
+		if (stream_ended(&s->b))
 			break;
 		r = sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
 		if (r > 0)
@@ -140,6 +156,15 @@ int stream_drain(struct sock *s, int fd)
 	if (total)
 		atomic_fetch_add(&s->b.c->eaten, (u32)total);
 	return total;
+}
+
+int stream_drain(struct sock *s, int fd)
+{
+	if (!reading_begin(s))
+		return 0;
+	int r = drain(s, fd);
+	reading_end(s);
+	return r;
 }
 
 static int tokens(const struct sock *s, int fd)
@@ -160,7 +185,7 @@ static bool drain_to_one(struct sock *s, int fd)
 
 	if (n <= 1)
 		return n == 0;
-	if (stream_ended(&s->b) || stream_plain(s, PLAIN_RX))
+	if (stream_ended(&s->b))
 		return false;
 	r = sys_recv(fd, junk, (size_t)MIN(n - 1, (int)sizeof(junk)), MSG_DONTWAIT);
 	if (r > 0)
@@ -188,7 +213,7 @@ static void after_read(struct sock *s, int fd, u64 seen, bool emptied)
 	bool ask = false;
 
 	if (emptied)
-		stream_drain(s, fd);
+		drain(s, fd);
 	else
 		ask = drain_to_one(s, fd);
 	arm(s);
@@ -316,9 +341,10 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 	if (flags & MSG_PEEK)
 		enough = MIN(enough, (size_t)s->b.rx_size);
 	for (;;) {
-		if (stream_plain(s, PLAIN_RX))
+		if (!reading_begin(s))
 			return got ? (ssize_t)got : STREAM_PLAIN;
 		size_t l = want ? take(s, fd, v, got, want - got, flags) : 0;
+		reading_end(s);
 
 		if (!want && stream_readable(&s->b))
 			return 0;

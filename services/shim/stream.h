@@ -35,6 +35,10 @@ static inline bool stream_plain(const struct sock *s, u32 what)
 
 	return plain & what || (s32)(load_relaxed(&s->b.s->gen) - s->gen) > 0;
 }
+/* Around whatever takes bytes or tokens. False: it has become plain. Waits while the socket is being handed over, which
+ * must see all of what was taken and nothing in the middle. Not to be nested. */
+bool reading_begin(struct sock *s);
+static inline void reading_end(struct sock *s) { atomic_fetch_sub(&s->b.c->readers, 1); }
 #define STREAM_PLAIN -ESTALE	/* tcp_recvmsg(), tcp_sendmsg(): nothing was done, it has become plain: ask plain.c */
 ssize_t plain_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);
 ssize_t plain_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int flags);

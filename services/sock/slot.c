@@ -66,6 +66,7 @@ static void words_reset(struct sk_client *c)
 	store_relaxed(&c->rcvlowat, 0);
 	store_relaxed(&c->wlock, 0);
 	store_relaxed(&c->plain, 0);
+	store_relaxed(&c->readers, 0);
 	store_release(&c->opts, 0);
 }
 

@@ -6,7 +6,7 @@
  * himself, and knows whether the program will (services/shim/hand.c). If that is not certain he asks for the socket to
  * be plain, and execs when it is:
  *   1. sk_client.plain = ASK      -> tcpd sends no tokens from now on: sk_stack.plain = QUIET, with the request's number
- *   2. he drains what lies there, says DRAINED with that number -> nothing but tokens was there and none can follow: RX
+ *   2. he waits for those who are reading (sk_client.readers; others do not begin), drains what lies there, says DRAINED with that number -> nothing but tokens was there and none can follow: RX
  * A QUIET that nobody ends (he was killed) is taken back after QUIET_MAX and tokens are sent again; a DRAINED with its
  * number is void from then on. A mistake in favour of plain is harmless: holders with the shim see sk_stack.plain and
  * use the descriptor as well, so both kinds may hold it at once, and programs that take turns find what the last left.
@@ -63,12 +63,25 @@ static bool serve(struct tcpd *x, u32 sk)
 	return true;
 }
 
+static void take_back(struct tcpd *x, u32 sk)
+{
+	struct sockbuf b = view(x, sk);
+
+	quiet_end(x, sk);
+	if (!(load_relaxed(&b.s->plain) & PLAIN_QUIET))
+		return;
+	store_release(&b.s->plain, load_relaxed(&b.s->plain) & ~(u32)PLAIN_QUIET);
+	ready_kick(&x->far[sk].r, &b);
+}
+
 /* What a holder with the shim asks for. */
 static void answer(struct tcpd *x, u32 sk, const struct sockbuf *b)
 {
 	u32 want = load_acquire(&b->c->plain), have = load_relaxed(&b->s->plain);	/* pairs with the release in hand.c */
 	bool same = PLAIN_NUMBER(want) == PLAIN_NUMBER(have);
 
+	if (have & PLAIN_QUIET && !(want & 3))
+		take_back(x, sk);	/* he has thought better of it */
 	if (have & PLAIN_RX || load_relaxed(&b->s->state) != SKS_CONNECTED || x->far[sk].r.shut)
 		return;		/* shut: he sees that the stream has ended, and makes another pair */
 	if ((want & 3) == PLAIN_DRAINED && have & PLAIN_QUIET && same) {
@@ -79,15 +92,19 @@ static void answer(struct tcpd *x, u32 sk, const struct sockbuf *b)
 	}
 }
 
-static void take_back(struct tcpd *x, u32 sk)
+/* No token lies there, and nobody is in the middle of a read: without being asked. */
+static bool unasked(struct tcpd *x, u32 sk, const struct sockbuf *b)
 {
-	struct sockbuf b = view(x, sk);
+	u32 have = load_relaxed(&b->s->plain);
 
-	quiet_end(x, sk);
-	if (!(load_relaxed(&b.s->plain) & PLAIN_QUIET))
-		return;
-	store_release(&b.s->plain, load_relaxed(&b.s->plain) & ~(u32)PLAIN_QUIET);
-	ready_kick(&x->far[sk].r, &b);
+	if (x->far[sk].r.shut || have & PLAIN_QUIET || !no_token(&x->far[sk]))
+		return true;
+	store_release(&b->s->plain, have | PLAIN_QUIET);
+	fence_seq_cst();	/* pairs with the fence in reading_begin() */
+	if (!load_acquire(&b->c->readers) && no_token(&x->far[sk]))
+		return serve(x, sk);
+	store_release(&b->s->plain, have);
+	return true;
 }
 
 /* Of a predecessor: who asked must ask again. */
@@ -221,6 +238,7 @@ static bool swap(struct tcpd *x, u32 sk)
 	store_release(&x->d.tcp->near_cookie[sk], s.cookie);
 	if (epoll_ctl(x->epfd, EPOLL_CTL_DEL, old, NULL) < 0 || recv(old, junk, sizeof(junk), MSG_DONTWAIT) < 0)
 		log_warn("a pair that was replaced: %s", strerror(errno));
+	shutdown(old, SHUT_RDWR);	/* a parked copy of it lives on for a while */
 	close(old);
 	lot_entry_died(x, f->lot);
 	f->r = (struct ready){ .far = fd };
@@ -326,7 +344,7 @@ void plain_pump(struct tcpd *x, u32 sk)
 
 	if (!(load_relaxed(&b.s->plain) & PLAIN_RX)) {
 		store_relaxed(&p->c.rx_tail, load_acquire(&b.c->rx_tail));	/* who reads has the shim */
-		if (!x->far[sk].r.shut && no_token(&x->far[sk]) && !serve(x, sk))
+		if (!unasked(x, sk, &b))
 			return;
 	}
 	take_over(&b, p, ring);
@@ -351,7 +369,7 @@ bool plain_kicked(struct tcpd *x, u32 sk)
 {
 	struct sockbuf b = view(x, sk);
 
-	if (load_relaxed(&b.c->plain) & 3)
+	if (load_relaxed(&b.c->plain) & 3 || load_relaxed(&b.s->plain) & PLAIN_QUIET)
 		answer(x, sk, &b);
 	if (!x->far[sk].kind || !is_plain(x, sk))
 		return false;

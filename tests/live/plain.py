@@ -219,6 +219,48 @@ def ended_before(s):
 			s.end(server)
 
 
+# HOST PORT N SIZE: sends N connections a stream each that the other side can compute.
+SOURCE = '''
+import random, socket, sys, threading, time
+l = socket.create_server((sys.argv[1], int(sys.argv[2])), backlog=100)
+def feed(c, i):
+	data, at = random.Random(i).randbytes(int(sys.argv[4])), 0
+	while at < len(data):
+		n = random.choice((1, 7, 100, 1448, 20000))
+		c.sendall(data[at:at + n]); at += n
+	c.close()
+for i in range(int(sys.argv[3])):
+	threading.Thread(target=feed, args=(l.accept()[0], i)).start()
+'''
+# Reads them in threads, while others start programs that inherit everything, and have no use for it.
+LEAKS = '''
+import os, random, socket, subprocess, sys, threading
+host, port, n, size, program = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+bad = []
+def read(c, i):
+	got = bytearray()
+	while b := c.recv(random.choice((1, 50, 3000, 65536))): got += b
+	if got != random.Random(i).randbytes(size): bad.append((i, len(got)))
+for i in range(n):
+	c = socket.create_connection((host, port)); os.set_inheritable(c.fileno(), True)
+	t = threading.Thread(target=read, args=(c, i)); t.start()
+	subprocess.run([program, "say", ""], stdout=subprocess.DEVNULL, env={}, close_fds=False)
+	t.join(); c.close()
+print("bad", bad, flush=True)
+'''
+
+
+def leaked(s):
+	"""A program that reads with one thread and starts another program with the next: every byte once."""
+	port, n, size = s.next_port(), 60, 300000
+	s.serve('kernel', port, 'python3', '-c', SOURCE, PEER, str(port), str(n), str(size))
+	before = s.stat()['daemons']['tcpd']['counters'].get('TCP_PLAIN', 0)
+	out = s.run('strata', 'python3', '-c', LEAKS, PEER, str(port), str(n), str(size), Plain(s).program, timeout=100)
+	count = s.stat()['daemons']['tcpd']['counters']['TCP_PLAIN'] - before
+	if out != 'bad []\n' or count < n // 2:
+		raise Failed(f'{out} {count} became plain')
+
+
 def left_over(s):
 	wait_for('nothing left', lambda: not [x for x in s.tool('ss', '-aH').splitlines() if 'TIME-WAIT' not in x], 10)
 
@@ -238,6 +280,7 @@ def main():
 				tap.case(f'{driver}: programs of a shell in turn', in_turn, s)
 				tap.case(f'{driver}: a stranger', stranger, s)
 				tap.case(f'{driver}: FIN before the program is there', ended_before, s)
+				tap.case(f'{driver}: inherited while it is being read', leaked, s)
 				tap.case(f'{driver}: ends', dies, s)
 				tap.case(f'{driver}: nothing is left', left_over, s)
 				tap.case(f'{driver}: no daemon ended by itself', s.assert_healthy)
