@@ -85,6 +85,25 @@ static bool fair(const struct bulk *b)
 	return bulk_end(s) && index >= 0.95;
 }
 
+/* HyStart++ (RFC 9406): the round trip that grows ends slow start before a deep queue overflows. */
+static bool slow_start_ends(void)
+{
+	struct bulk b = { "cubic", .rtt = 50 * MS, .bytes_per_sec = 10000000 / 8, .queue = 800, .ring = 4 << 20 };
+	struct sim *s = bulk_begin(&b, 5);
+	double got, want = (double)b.bytes_per_sec * 1448 / (1500 + 14);
+	u32 again;
+	bool ok;
+
+	bulk_connect(s, FOR_EVER);
+	bulk_until(s, s->now + 3 * NSEC_PER_SEC);
+	got = (double)bulk_received(s) / 3;
+	again = bulk_sender(s)->total_retrans;
+	ok = !again && got >= 0.8 * want;
+	if (!ok || verbose)
+		printf("# %u sent again, %.1f %% of the link, cwnd %u\n", again, 100 * got / want, bulk_sender(s)->cwnd);
+	return bulk_end(s) && ok;
+}
+
 /* ---- recovery: the wire loses what the case says, and nothing else ---- */
 
 static struct {
@@ -178,7 +197,7 @@ int main(int argc, char **argv)
 	static const char *const congs[] = { "reno", "cubic", "bbr" };
 	const u64 mbit20 = 20000000 / 8;
 
-	bulk_args(argc, argv, 2 * 12 + 3 * 4 + 3 + 2);
+	bulk_args(argc, argv, 2 * 12 + 3 * 4 + 3 + 2 + 1);
 	responses("reno");
 	responses("cubic");
 	for (size_t i = 0; i < ARRAY_SIZE(congs); i++)
@@ -190,5 +209,6 @@ int main(int argc, char **argv)
 	     "a link of 20 Mbit/s that loses 1 %% is used to 90 %%", 0, 0);
 	CASE(lossy_link(&(struct bulk){ "bbr", .rtt = 100 * MS, .bytes_per_sec = 5 * mbit20, .queue = 800, .loss = 0.01, .ring = 8 << 20 }, 0.9),
 	     "bbr", "a link of 100 Mbit/s and 100 ms that loses 1 %% is used to 90 %%", 0, 0);
+	CASE(slow_start_ends(), "cubic", "slow start ends before a deep queue overflows", 0, 0);
 	return bulk_bad();
 }
