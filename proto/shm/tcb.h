@@ -111,6 +111,9 @@ struct tcp_sock {
 };
 static_assert(sizeof(struct tcp_sock) <= 384, "hard state stays small");
 
+/* The last ACK has come, and it waits for data (TCP_DEFER_ACCEPT) or for room in the accept queue. */
+enum tcp_req_acked { REQ_OPEN, REQ_WAITS_DATA, REQ_WAITS_ROOM };
+
 /* A handshake in progress (SYN_RECV of a listener). Published by `used`. */
 struct tcp_req {
 	_Alignas(CACHELINE) _Atomic u32 used;
@@ -119,7 +122,7 @@ struct tcp_req {
 	u32 iss, irs;
 	u32 ts_recent, ts_offset;
 	u16 mss_peer, retries;
-	u8 negotiated, snd_wscale, rcv_wscale, acked;	/* acked: complete, waits for data (TCP_DEFER_ACCEPT) or room */
+	u8 negotiated, snd_wscale, rcv_wscale, acked;	/* acked: enum tcp_req_acked */
 	u32 snd_wnd;
 	u64 born, deadline;		/* next SYN+ACK */
 };

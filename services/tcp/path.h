@@ -61,6 +61,7 @@ void tcp_check_req(struct tcp_stack *t, struct tcp_req *r, struct tcp_seg *g);
 void tcp_req_free(struct tcp_stack *t, struct tcp_req *r);
 bool tcp_req_err(struct tcp_stack *t, const struct tcp_tuple *k, u32 seq, bool abort);
 void tcp_req_attach(struct tcp_stack *t);
+void tcp_req_room(struct tcp_conn *listener);
 void tcp_reqs_of_listener_gone(struct tcp_conn *listener);
 bool tcp_cookie_ack(struct tcp_conn *listener, struct tcp_seg *g);	/* false: nobody's, answer with RST */
 /* tcp_cookie.c */

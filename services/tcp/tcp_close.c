@@ -114,12 +114,13 @@ struct tcp_conn *tcp_parent_of(struct tcp_conn *c)
 	return conn_of(c->t, p);
 }
 
-void tcp_accept_unqueue(struct tcp_conn *c)
+/* Out of its listener's queue and count; the listener, NULL: it was in none. */
+static struct tcp_conn *unqueue(struct tcp_conn *c)
 {
 	struct tcp_conn *l = tcp_parent_of(c), *prev = NULL;
 
 	if (load_relaxed(&c->h->accept) == TCPA_NONE || !l)
-		return;
+		return NULL;
 	for (struct tcp_conn *i = l->accept_head; i; prev = i, i = i->accept_next)
 		if (i == c) {
 			*(prev ? &prev->accept_next : &l->accept_head) = c->accept_next;
@@ -131,6 +132,15 @@ void tcp_accept_unqueue(struct tcp_conn *c)
 	if (l->accept_count)
 		l->accept_count--;
 	store_relaxed(&l->h->shown_rxq, l->accept_count);
+	return l;
+}
+
+void tcp_accept_unqueue(struct tcp_conn *c)
+{
+	struct tcp_conn *l = unqueue(c);
+
+	if (l && l->accept_count <= l->h->backlog)
+		tcp_req_room(l);
 }
 
 s64 tcp_accept_next(struct tcp_stack *t, u32 listener)
@@ -155,8 +165,7 @@ void tcp_offered(struct tcp_stack *t, u32 sk)
 
 	if (sk >= SK_MAX || !(c->cf & CF_OPEN) || load_relaxed(&c->h->accept) != TCPA_QUEUED)
 		return;
-	l = tcp_parent_of(c);
-	tcp_accept_unqueue(c);
+	l = unqueue(c);
 	if (l)
 		l->accept_count++;
 	store_release(&c->h->accept, TCPA_OFFERED);

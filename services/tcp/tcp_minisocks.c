@@ -81,8 +81,10 @@ static void req_insert(struct tcp_stack *t, u32 i)
 	*head = i;
 	s->timer.fn = req_timer;
 	timer_arm(&t->soft->wheel, &s->timer, r->deadline);
-	if (l)
+	if (l) {
 		l->req_count++;
+		l->req_waiting += r->acked == REQ_WAITS_ROOM;
+	}
 }
 
 void tcp_req_free(struct tcp_stack *t, struct tcp_req *r)
@@ -97,6 +99,8 @@ void tcp_req_free(struct tcp_stack *t, struct tcp_req *r)
 	timer_cancel(&t->soft->wheel, &t->soft->req[i].timer);
 	if (l && l->req_count)
 		l->req_count--;
+	if (l && l->req_waiting && r->acked == REQ_WAITS_ROOM)
+		l->req_waiting--;
 	t->soft->req[i].free_next = t->soft->req_free;
 	t->soft->req_free = i + 1;
 	store_release(&r->used, 0);
@@ -241,7 +245,8 @@ static bool open_child(struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
 
 	if (l->accept_count > l->h->backlog) {
 		count(t->counters, DROP_TCP_BACKLOG);
-		r->acked = 1;
+		l->req_waiting += load_relaxed(&r->used) && r->acked != REQ_WAITS_ROOM;
+		r->acked = REQ_WAITS_ROOM;
 		return false;
 	}
 	sk = t->ops->child(t->ctx, l->sk);
@@ -333,10 +338,47 @@ static void complete(struct tcp_conn *l, struct tcp_req *r, struct tcp_seg *g)
 {
 	if (l->h->defer_accept_s && !g->len && !(g->flags & TCP_FIN) && r->retries < TCP_SYNACK_RETRIES &&
 	    l->t->now - r->born < l->h->defer_accept_s * SEC) {
-		r->acked = 1;		/* TCP_DEFER_ACCEPT: wait for data */
+		r->acked = REQ_WAITS_DATA;
 		return;
 	}
 	(void)open_child(l, r, g);	/* no room: dropped, the SYN+ACK is repeated */
+}
+
+/* The cookie came back, but the accept queue is full. The peer believes it is connected and may never say another word, so
+ * (unlike Linux) we remember from here on, as if there had been no cookie: the SYN+ACK is repeated until there is room. */
+static void remember(struct tcp_conn *l, const struct tcp_req *cookie)
+{
+	struct tcp_stack *t = l->t;
+	struct tcp_req *r = req_take(t);
+
+	if (!r)
+		return;
+	*r = *cookie;
+	r->acked = REQ_WAITS_ROOM;
+	r->deadline = t->now + TCP_TIMEOUT_INIT;
+	store_release(&r->used, 1);
+	req_insert(t, index_of(t, r));
+}
+
+/* The accept queue of l has room again: who has waited longest is asked for its ACK once more, which will be taken. Without,
+ * all would ask at the same time, a retransmission later, and most of them in vain. */
+void tcp_req_room(struct tcp_conn *l)
+{
+	struct tcp_stack *t = l->t;
+	struct tcp_req *oldest = NULL;
+
+	if (!l->req_waiting)
+		return;
+	for (u32 i = 0, n = load_relaxed(&t->t->req_high); i < n; i++) {
+		struct tcp_req *r = &t->t->req[i];
+
+		if (load_relaxed(&r->used) && r->acked == REQ_WAITS_ROOM && listener_of(t, r) == l && (!oldest || r->born < oldest->born))
+			oldest = r;
+	}
+	if (!oldest || send_synack(t, oldest, false))
+		return;
+	oldest->acked = REQ_OPEN;	/* the next one's turn, if this ACK does not come */
+	l->req_waiting--;
 }
 
 /* An ACK that belongs to no handshake we know of: perhaps the peer's memory of one. false: nobody's, answer with RST.
@@ -351,6 +393,8 @@ bool tcp_cookie_ack(struct tcp_conn *l, struct tcp_seg *g)
 		conn_count(l, DROP_TCP_COOKIE);
 	else if (open_child(l, &r, g))
 		conn_count(l, TCP_COOKIES_RECV);
+	else
+		remember(l, &r);
 	return true;
 }
 

@@ -148,7 +148,7 @@ struct tcp_conn {
 	u32 next_child;
 	u64 bytes_in, bytes_out;
 	u32 segs_in, segs_out;
-	u32 accept_count, req_count;	/* listener */
+	u32 accept_count, req_count, req_waiting;	/* listener; waiting: of its handshakes, those for room */
 	u32 fo_pending, fo_penalty;	/* listener: Fast Open connections without their ACK, and those that were reset */
 	u64 fo_penalty_until;
 	struct tcp_conn *accept_head, *accept_tail, *accept_next;

@@ -331,7 +331,7 @@ int tcp_listen(struct tcp_stack *t, u32 sk, int backlog)
 		return -EADDRINUSE;
 	}
 	c->accept_head = c->accept_tail = NULL;
-	c->accept_count = c->req_count = 0;
+	c->accept_count = c->req_count = c->req_waiting = 0;
 	store_release(&c->h->phase, TCPP_LISTEN);
 	tcp_listen_insert(c);
 	store_release(&c->b.s->state, SKS_LISTEN);

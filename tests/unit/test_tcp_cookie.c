@@ -223,6 +223,35 @@ static void full_accept_queue_drops(void)
 	rig_free(r);
 }
 
+/* Its ACK finds the accept queue full. It may be the last word we hear, so it is not forgotten. */
+static void a_cookie_without_room_waits(void)
+{
+	struct peer p, late;
+	struct rig *r = setup(&p);
+	const struct rig_pkt *k;
+
+	r->conf.syncookies = COOKIES_ALWAYS;
+	late = p;
+	late.port += 1000;
+	syn(&late, 0);
+	for (u32 i = 0; i < BACKLOG + 1; i++, p.port++) {
+		syn(&p, 0);
+		inject(&p, TCP_ACK, p.seq + 1, p.ack, NULL, 0);
+	}
+	r->nout = 0;
+	inject(&late, TCP_ACK, late.seq + 1, late.ack, NULL, 0);
+	CHECK_EQ(r->nout, 0);
+	rig_restart(r);
+	accepted(r);
+	k = sent_pkt(r);
+	REQUIRE(k && flags_of(k) == (TCP_SYN | TCP_ACK));
+	CHECK_EQ(from_be32(((const struct tcp_hdr *)k->data)->seq) + 1, late.ack);
+	inject(&late, TCP_ACK, late.seq + 1, late.ack, NULL, 0);
+	CHECK_EQ(rig_conn(r, L)->accept_count, BACKLOG + 1);
+	CHECK_EQ(rig_conn(r, L)->req_waiting, 0);
+	rig_free(r);
+}
+
 static void cross(struct rig *from, struct rig *to)
 {
 	u32 n = from->nout;
@@ -272,4 +301,5 @@ static void streams_under_a_flood(void)
 }
 
 UNIT_MAIN(UNIT(connects_during_a_flood_and_after), UNIT(options_survive), UNIT(survives_a_restart), UNIT(only_what_was_sent_is_taken),
-	  UNIT(grows_old), UNIT(off_means_off), UNIT(full_accept_queue_drops), UNIT(streams_under_a_flood))
+	  UNIT(grows_old), UNIT(off_means_off), UNIT(full_accept_queue_drops),
+	  UNIT(a_cookie_without_room_waits), UNIT(streams_under_a_flood))
