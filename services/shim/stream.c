@@ -153,6 +153,8 @@ static int drain(struct sock *s, int fd)
 	} while (r == sizeof(junk));
 	if (r < 0 && r != -EAGAIN && r != -EINTR && r != -ECONNRESET)
 		return (int)r;
+	if (r == 0 && !stream_ended(&s->b))
+		return -ECONNRESET;	/* the far end is gone without a word: the instance was torn down, nothing will ever come */
 	if (total)
 		atomic_fetch_add(&s->b.c->eaten, (u32)total);
 	return total;

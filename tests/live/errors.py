@@ -225,6 +225,43 @@ def refused_start(s, text, words, as_user=None):
 		raise Failed(f'does not say {words}: {done.stdout}')
 
 
+# Waits for bytes in four ways; the instance is gone meanwhile.
+WAITERS = '''
+import select, socket, sys, threading
+def waits(name, wait):
+	c = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
+	print("waits", flush=True)
+	try: wait(c); print(name, "nothing", flush=True)
+	except OSError as e: print(name, type(e).__name__, flush=True)
+def blocking(c):
+	c.settimeout(None); c.recv(1)
+def by_select(c):
+	c.setblocking(False); select.select([c], [], []); c.recv(1)
+def by_poll(c):
+	p = select.poll(); p.register(c, select.POLLIN); c.setblocking(False); p.poll(); c.recv(1)
+def by_epoll(c):
+	e = select.epoll(); e.register(c, select.EPOLLIN | select.EPOLLET); c.setblocking(False)
+	while True:
+		e.poll()
+		try: c.recv(1); return
+		except BlockingIOError: pass
+for f in (blocking, by_select, by_poll, by_epoll): threading.Thread(target=waits, args=(f.__name__, f)).start()
+'''
+
+
+def torn_down(s):
+	port = s.next_port()
+	s.serve('kernel', port, s.traffic, 'serve', str(port))
+	v = s.spawn('strata', 'python3', '-c', WAITERS, PEER, str(port))
+	wait_for('four waiting', lambda: s.output(v).count('waits') == 4)
+	time.sleep(0.2)
+	s.supervisor.stop()
+	s.supervisor = None
+	wait_for('their ends', lambda: v.poll() is not None, 10)
+	if s.output(v).count('ConnectionResetError') != 4:
+		raise Failed(s.output(v))
+
+
 def config_cases(tap, args):
 	with Stack(args, 'tap', start=False) as s:
 		for layer in ('linkd', 'ipd', 'tcpd', 'sockd', 'keepd'):
@@ -266,6 +303,8 @@ def main():
 			tap.case('a hundred stalled readers', stalled_readers, s, port)
 			tap.case('strata flow counts what programs read and write', flow, s, port)
 			tap.case('no daemon ended by itself', s.assert_healthy)
+		with Stack(args, 'tap') as s:
+			tap.case('an instance that is gone, and its descriptors with it: who waits hears ECONNRESET', torn_down, s)
 		config_cases(tap, args)
 	except Failed as e:
 		tap.result(False, 'the stack runs', e)
