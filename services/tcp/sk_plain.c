@@ -86,7 +86,7 @@ static void answer(struct tcpd *x, u32 sk, const struct sockbuf *b)
 		return;		/* shut: he sees that the stream has ended, and makes another pair */
 	if ((want & 3) == PLAIN_DRAINED && have & PLAIN_QUIET && same) {
 		serve(x, sk);
-	} else if ((want & 3) == PLAIN_ASK && !(have & PLAIN_QUIET) && !same && x->nquiet < ARRAY_SIZE(x->quiet)) {
+	} else if ((want & 3) == PLAIN_ASK && !(have & PLAIN_QUIET) && !same) {
 		x->quiet[x->nquiet++] = (struct quiet){ sk, x->t.now + QUIET_MAX };
 		store_release(&b->s->plain, (have & PLAIN_TX) | PLAIN_QUIET | (want & ~0xffu));
 	}

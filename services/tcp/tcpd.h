@@ -97,7 +97,7 @@ struct tcpd {
 	u32 nready;
 	u32 news[SK_MAX];				/* sks whose readers are to be told at the end of the pass */
 	u32 nnews;
-	struct quiet quiet[64];
+	struct quiet quiet[SK_MAX];			/* sockets that are being handed over */
 	u32 nquiet;
 	u8 random[256];					/* for op_random(); what was used is wiped */
 	u32 nrandom;

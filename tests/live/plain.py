@@ -10,7 +10,7 @@ INETD = '''
 import os, signal, socket, sys
 host, port, how, cmd = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-l = socket.create_server((host, port), backlog=100)
+l = socket.create_server((host, port), backlog=1000)
 while True:
 	c, _ = l.accept()
 	if how in ("fork", "late"):
@@ -88,6 +88,20 @@ def echo(s, how, kills=()):
 		client.wait(60)
 		if 'same' not in s.output(client):
 			raise Failed(f'{s.output(client)[-300:]}; server: {s.output(server)[-300:]}')
+	finally:
+		s.end(server)
+
+
+def crowd(s):
+	"""Many at once, each connection to a process of its own."""
+	server, port = Plain(s).inetd('fork', 'echo')
+	code = ('import os, socket, sys, threading\nbad = []\ndef one():\n\tc = socket.create_connection((sys.argv[1], int(sys.argv[2]))); c.settimeout(60)\n'
+		'\tdata, got = os.urandom(20000), b""\n\tc.sendall(data); c.shutdown(socket.SHUT_WR)\n\twhile b := c.recv(65536): got += b\n'
+		'\tif got != data: bad.append(len(got))\nt = [threading.Thread(target=one) for _ in range(150)]\n'
+		'for x in t: x.start()\nfor x in t: x.join()\nprint("bad", bad)')
+	try:
+		if (out := s.run('kernel', 'python3', '-c', code, STRATA, str(port), timeout=90)) != 'bad []\n':
+			raise Failed(out[-500:])
 	finally:
 		s.end(server)
 
@@ -275,6 +289,7 @@ def main():
 					tap.case(f'{driver}: static echo, given by {how}', echo, s, how)
 				tap.case(f'{driver}: static echo, tcpd dies three times', echo, s, 'fork', ('tcpd', 'tcpd', 'tcpd'))
 				tap.case(f'{driver}: static echo, every layer dies', echo, s, 'fork', ('linkd', 'ipd', 'sockd'))
+				tap.case(f'{driver}: many at once', crowd, s)
 				tap.case(f'{driver}: socat EXEC, env -i', socat, s)
 				tap.case(f'{driver}: beside a holder with the shim', both_kinds, s)
 				tap.case(f'{driver}: programs of a shell in turn', in_turn, s)
