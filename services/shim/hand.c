@@ -96,10 +96,11 @@ static void hand_over(struct sock *s, int fd, bool meant)
 	if (!table_mine())
 		wlock_forked();		/* this process is the owner, not its parent */
 	wlock_take(s, &mask);
-	while (now() < until && load_acquire(&s->b.s->state) == SKS_CONNECTED && !stream_ended(&s->b)) {
+	while (now() < until && load_acquire(&s->b.s->state) == SKS_CONNECTED) {
 		u32 have = load_acquire(&s->b.s->plain), mine = load_relaxed(&s->b.c->plain);
 
-		if (have & PLAIN_RX)
+		/* Once it is quiet the end is not told either, and the pair will carry the rest: what was begun is gone through with. */
+		if (have & PLAIN_RX || (!(have & PLAIN_QUIET) && stream_ended(&s->b)))
 			break;
 		if (!(have & PLAIN_QUIET)) {
 			say(s, (PLAIN_NUMBER(have) + 1) << 8 | PLAIN_ASK);
@@ -116,11 +117,12 @@ static void hand_over(struct sock *s, int fd, bool meant)
 		}
 		sys(SYS_nanosleep, &nap, 0);
 	}
+	bool ended = !(load_acquire(&s->b.s->plain) & (PLAIN_RX | PLAIN_QUIET));
 	if (load_acquire(&s->b.s->plain) & PLAIN_RX)
 		store_release(&s->b.c->plain, 0);
 	else
 		say(s, 0);
-	if (meant && stream_ended(&s->b) && !(load_acquire(&s->b.s->plain) & PLAIN_RX))
+	if (meant && ended && stream_ended(&s->b))
 		exchange(s, fd, until);
 	wlock_drop(s, mask);
 	if (!table_mine())
