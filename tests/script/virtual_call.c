@@ -80,6 +80,7 @@ static s64 do_connect(struct virtual *v, u32 sk, u16 port)
 	int e;
 
 	switch (load_relaxed(&b.s->state)) {
+	case SKS_DEFERRED:
 	case SKS_CONNECTED:
 	case SKS_CLOSED:
 	case SKS_LISTEN:
@@ -97,6 +98,8 @@ static s64 do_connect(struct virtual *v, u32 sk, u16 port)
 			return -e;
 	}
 	e = tcp_connect(&v->t, sk, v->h->peer, to_be16(port), ++v->op_seq);
+	if (!e && load_relaxed(&b.s->state) == SKS_DEFERRED)
+		return 0;
 	*in_progress = !e;
 	return e ? e : -EINPROGRESS;
 }
@@ -110,7 +113,7 @@ static s64 do_send(struct virtual *v, s8 as, const struct call *c)
 
 	if (e)
 		return -e;
-	if (load_relaxed(&b.c->shut) & SKC_SHUT_WR || (state != SKS_CONNECTED && state != SKS_CONNECTING))
+	if (load_relaxed(&b.c->shut) & SKC_SHUT_WR || (state != SKS_CONNECTED && state != SKS_CONNECTING && state != SKS_DEFERRED))
 		return -EPIPE;
 	if (c->flags & MSG_OOB)
 		return -EOPNOTSUPP;
@@ -120,7 +123,7 @@ static s64 do_send(struct virtual *v, s8 as, const struct call *c)
 		store_relaxed(&b.c->opts, load_relaxed(&b.c->opts) & ~(u32)SKC_MORE);
 	used = head - load_relaxed(&b.s->tx_tail);
 	limit = sockbuf_tx_limit(&b);
-	n = state == SKS_CONNECTED && used < limit ? (u32)MIN((u64)c->n, limit - used) : 0;
+	n = (state == SKS_CONNECTED || state == SKS_DEFERRED) && used < limit ? (u32)MIN((u64)c->n, limit - used) : 0;
 	for (u32 i = 0; i < n; i++)
 		b.tx[(head + i) & (b.tx_size - 1)] = stream_byte(*off + i);
 	*off += n;
@@ -153,6 +156,7 @@ static s64 nothing_to_read(const struct sockbuf *b)
 		return 0;
 	switch (load_relaxed(&b->s->state)) {
 	case SKS_CONNECTED:
+	case SKS_DEFERRED:
 	case SKS_CONNECTING: return -EAGAIN;
 	case SKS_CLOSED: return 0;
 	default: return -ENOTCONN;
@@ -241,6 +245,7 @@ static s64 ready(struct virtual *v, u32 sk)
 	switch (load_relaxed(&b.s->state)) {
 	case SKS_LISTEN: return tcp_accept_next(&v->t, sk) >= 0 ? POLLIN : 0;
 	case SKS_CONNECTING: return 0;
+	case SKS_DEFERRED: return POLLOUT;
 	case SKS_FAILED: return POLLIN | POLLOUT | POLLRDHUP | (err ? POLLERR : 0) | POLLHUP;
 	case SKS_CLOSED: return POLLIN | POLLOUT | POLLRDHUP | POLLHUP | (err ? POLLERR : 0);
 	case SKS_CONNECTED: break;
