@@ -93,11 +93,19 @@ static void op_random(void *ctx, void *buf, size_t n)
 		((u8 *)buf)[i] = (u8)random64(ctx);
 }
 static void op_news(void *ctx, u32 sk) { ((struct virtual *)ctx)->edge[SK_SLOT(sk)] = true; }
-static void op_freed(void *ctx, u32 sk) {}
+static void op_freed(void *ctx, u32 sk)
+{
+	struct virtual *v = ctx;
+
+	if (SK_SLOT(sk) >= ARENA_ACTIVE)
+		v->freed[v->nfreed++] = sk;
+}
 static s64 op_child(void *ctx, u32 listener)
 {
 	struct virtual *v = ctx;
 
+	if (v->nfreed)		/* as tcpd does: what the connection before left behind shows */
+		return v->freed[--v->nfreed];
 	return v->child < ARENA_SLOTS ? (s64)SK(0, v->child++) : -ENOBUFS;
 }
 static void op_accept_ready(void *ctx, u32 listener, u32 sk) { ((struct virtual *)ctx)->edge[SK_SLOT(listener)] = true; }

@@ -16,6 +16,7 @@ struct virtual {
 	u64 rng;
 	s32 outstanding;		/* transmit buffers that TCP holds */
 	u32 child, next, gen, op_seq;	/* slots given out */
+	u32 freed[ARENA_SLOTS], nfreed;	/* those given back, for the next */
 	u32 sk[MAX_SOCKS];		/* of the script's sockets */
 	bool edge[ARENA_SLOTS];		/* something happened since edge() was asked */
 	bool in_progress[ARENA_SLOTS];	/* a connect() whose outcome connect() has not told */
