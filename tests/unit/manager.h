@@ -30,7 +30,7 @@ struct manager {
 	pid_t pid;
 	pthread_t thread;
 	pthread_mutex_t lock;
-	_Atomic bool ready, quit;
+	_Atomic bool ready, seen, quit;
 	bool with_store;
 	u32 n;
 	struct stored fd[STORED_MAX];
@@ -67,6 +67,8 @@ static inline void manager_take(struct manager *m, char *state, int *fds, u32 nf
 		forget |= strcmp(w, "FDSTOREREMOVE=1") == 0;
 		if (strcmp(w, "READY=1") == 0)
 			m->ready = true;
+		if (strcmp(w, "SEEN=1") == 0)
+			m->seen = true;
 		if (strncmp(w, "FDNAME=", 7) == 0)
 			name = w + 7;
 	}
@@ -191,6 +193,21 @@ static inline bool manager_start(struct manager *m)
 	return false;
 }
 
+/* As systemd does, which looks at notifications before it looks at deaths: what a dead keepd has said is heard before another starts. */
+static inline void manager_hear(struct manager *m)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s", m->notify_path);
+	m->seen = false;
+	CHECK_EQ(sendto(sock, "SEEN=1", 6, 0, (struct sockaddr *)&to, sizeof(to)), 6);
+	close(sock);
+	for (int i = 0; i < 1000 && !m->seen; i++)
+		usleep(5000);
+	CHECK(m->seen);
+}
+
 static inline int manager_stop(struct manager *m, int sig)
 {
 	int status = 0;
@@ -198,6 +215,8 @@ static inline int manager_stop(struct manager *m, int sig)
 	kill(m->pid, sig);
 	waitpid(m->pid, &status, 0);
 	m->pid = 0;
+	if (m->with_store)
+		manager_hear(m);
 	return status;
 }
 
