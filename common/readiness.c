@@ -102,11 +102,26 @@ static void tell_fin(struct ready *r, const struct sockbuf *b)
 		shut(r, READY_SHUT_WR);
 }
 
+/* The urgent byte has arrived, nobody has read it or gone past it. A kernel without urgent bytes on Unix sockets shows none. */
+static void tell_urgent(struct ready *r, const struct sockbuf *b)
+{
+	u64 urg = load_relaxed(&b->s->urg);
+
+	if (likely(!urg) || urg == r->urg_told || r->shut || load_relaxed(&b->s->rx_head) < urg || atomic_load(&b->c->rx_tail) >= urg ||
+	    atomic_load(&b->c->urg_read) == urg || load_relaxed(&b->s->plain) & (PLAIN_QUIET | PLAIN_RX))
+		return;
+	if (send(r->far, "U", 1, MSG_OOB | MSG_DONTWAIT | MSG_NOSIGNAL) != 1 && errno == EAGAIN)
+		return;		/* full of tokens: the next look tries again */
+	r->urg_told = urg;
+	r->urgent = true;
+}
+
 void ready_data(struct ready *r, const struct sockbuf *b)
 {
 	fence_seq_cst();	/* rx_head before arm; pairs with arm++; fence; load rx_head in stream.c */
 	if (!(r->shut & READY_SHUT_WR))
 		token(r, b, false);
+	tell_urgent(r, b);
 	tell_fin(r, b);
 }
 
@@ -178,13 +193,16 @@ void ready_kick(struct ready *r, const struct sockbuf *b)
 {
 	fence_seq_cst();	/* pairs with the fence before the application's kick */
 	if (!(r->shut & READY_SHUT_WR)) {
-		if (atomic_load(&b->c->arm) == load_relaxed(&b->s->tok) && !in_flight(r))
+		bool none = r->urgent || !in_flight(r);	/* an urgent token in flight tells no reader anything */
+
+		if (atomic_load(&b->c->arm) == load_relaxed(&b->s->tok) && none)
 			assume_armed(b);
 		if (readable(b))
 			token(r, b, false);
-		else if ((load_relaxed(&b->c->shut) & SKC_SHUT_RD) && !in_flight(r))
+		else if ((load_relaxed(&b->c->shut) & SKC_SHUT_RD) && none)
 			token(r, b, true);	/* reading gives the end from now on: IN, and who waits is woken */
 	}
+	tell_urgent(r, b);
 	tell_fin(r, b);
 	ready_space(r, b);
 }
@@ -220,7 +238,7 @@ void ready_attach(struct ready *r, const struct sockbuf *b, int far)
 {
 	int n = 0;
 
-	*r = (struct ready){ .far = far };
+	*r = (struct ready){ .far = far, .urgent = load_relaxed(&b->s->urg) != 0 };
 	if (load_relaxed(&b->s->plain) & PLAIN_RX)
 		return;		/* no tokens, no plugs: services/tcp/sk_plain.c */
 	r->plugged = !(load_relaxed(&b->s->plain) & PLAIN_TX) && !ioctl(far, SIOCINQ, &n) && n > 0;

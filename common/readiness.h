@@ -4,6 +4,8 @@
  * own poll, select and epoll then say what the rings in the arena hold:
  *   IN   one byte (a token) lies in the near end        stack -> application, sent when the application is armed
  *   OUT  no plug (PLUG_BYTES) lies in the far end        application -> stack, its send buffer is at the minimum
+ *   PRI  a token sent with MSG_OOB lies in the near end (Linux 5.15): urgent data; SIGURG is the kernel's as well. After a
+ *        restart it may be told twice
  *   RDHUP / HUP  the far end was shut down for writing / for both: the peer's FIN / the connection is over
  * A far end that we have shut down for both shows HUP itself, for ever, whoever lives: so an anchor is left in the near
  * end before a shutdown, bytes which no application takes away once the end is told (stream_ended()). While they lie
@@ -35,6 +37,8 @@
 struct ready {			/* soft: all of it is derived again by ready_attach() */
 	int far;		/* the stack's end of the pair; the caller opens and closes it */
 	bool plugged;		/* the far end holds bytes: the application does not see OUT */
+	bool urgent;		/* an urgent token was sent: what the kernel says of bytes in flight may be one too many */
+	u64 urg_told;		/* sk_stack.urg that was told */
 	u8 shut;		/* READY_SHUT_*: told already */
 };
 enum { READY_SHUT_WR = 1, READY_SHUT_RDWR = 2 };

@@ -85,7 +85,9 @@ struct sk_client {
 	_Atomic u32 report_taken, soft_taken;	/* the notes that were told */
 	_Atomic u32 errq_tail;			/* errors read from the queue, by compare-and-swap */
 	_Atomic u32 plain;			/* a request about sk_stack.plain: number << 8 | PLAIN_ASK or PLAIN_DRAINED */
-	u8 pad[32];
+	_Atomic u64 urg_read;			/* sk_stack.urg whose byte was taken by MSG_OOB */
+	_Atomic u64 urg_at;			/* end of the last bytes sent with MSG_OOB; stored before tx_head shows them. SKC_URG */
+	u8 pad[16];
 };
 static_assert(sizeof(struct sk_client) == 128, "two lines");
 enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
@@ -97,7 +99,8 @@ enum { SKC_SHUT_RD = 1, SKC_SHUT_WR = 2 };
 enum { PLAIN_TX = 1, PLAIN_RX = 2, PLAIN_QUIET = 4 };
 enum { PLAIN_ASK = 1, PLAIN_DRAINED = 2 };
 #define PLAIN_NUMBER(word) ((word) >> 8)
-enum { SKC_NODELAY = 1, SKC_CORK = 2, SKC_QUICKACK = 4, SKC_MORE = 8, SKC_V6 = 16 /* AF_INET6 socket: for the client alone */ };
+enum { SKC_NODELAY = 1, SKC_CORK = 2, SKC_QUICKACK = 4, SKC_MORE = 8, SKC_V6 = 16 /* AF_INET6 socket: for the client alone */,
+       SKC_URG = 32 /* urg_at was set once */, SKC_OOBINLINE = 64 };
 
 struct arena_hdr {
 	u64 magic;

@@ -96,7 +96,7 @@ int sock_accept(struct sock *s, int fd, struct sockaddr *a, socklen_t *len, int 
 		e = n ? 0 : -ENOMEM;
 		if (n) {
 			n->v6 = s->v6;
-			e = claim(n, conn, &o, load_relaxed(&s->b.c->opts) & (SKC_NODELAY | SKC_CORK));
+			e = claim(n, conn, &o, load_relaxed(&s->b.c->opts) & (SKC_NODELAY | SKC_CORK | SKC_OOBINLINE));
 			if (!e)
 				e = table_set(conn, n);
 			sock_put(n);

@@ -87,7 +87,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *m, int flags)
 	if (r >= 0) {
 		m->msg_namelen = 0;
 		m->msg_controllen = 0;
-		m->msg_flags = 0;
+		m->msg_flags = flags & MSG_OOB ? MSG_OOB | (r ? 0 : MSG_TRUNC) : 0;
 	}
 	return r;
 }

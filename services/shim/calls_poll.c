@@ -27,7 +27,7 @@ static void correct(struct pollfd *p)
 			p->revents = (short)((p->revents & ~(stream_readable(&s->b) || stream_eof(&s->b) ? 0 : IN_BITS)) | POLLERR);
 		else if (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD)
 			p->revents |= p->events & POLLRDHUP;
-		else if ((p->revents & IN_BITS) && !(p->revents & (POLLRDHUP | POLLHUP | POLLERR)) && stream_spurious(s, p->fd))
+		else if ((p->revents & IN_BITS) && !(p->revents & (POLLRDHUP | POLLHUP | POLLERR)) && stream_spurious(s, p->fd, p->events & POLLPRI))
 			p->revents &= (short)~IN_BITS;
 	}
 	sock_put(s);
@@ -113,7 +113,7 @@ EXPORT int __ppoll_chk(struct pollfd *v, nfds_t n, const struct timespec *t, con
 }
 
 /* Bits of the read set that mean nothing are cleared; how many were. */
-static int clear_spurious(int n, fd_set *in)
+static int clear_spurious(int n, fd_set *in, const fd_set *asked_ex)
 {
 	int cleared = 0;
 
@@ -125,7 +125,7 @@ static int clear_spurious(int n, fd_set *in)
 		s = sock_get(fd);
 		if (!s)
 			continue;
-		if (load_acquire(&s->life) == SOCK_LIVE && stream_spurious(s, fd)) {
+		if (load_acquire(&s->life) == SOCK_LIVE && stream_spurious(s, fd, asked_ex && FD_ISSET(fd, asked_ex))) {
 			FD_CLR(fd, in);
 			cleared++;
 		}
@@ -155,7 +155,7 @@ static int do_select(int n, fd_set *in, fd_set *out, fd_set *ex, const struct ti
 		r = sys(SYS_pselect6, n, in, out, ex, timeout ? &t : NULL, &m);
 		if (r <= 0 || !more)
 			return (int)r;
-		r -= clear_spurious(n, in);
+		r -= clear_spurious(n, in, ex ? &was_ex : NULL);
 		if (r > 0)
 			return (int)r;
 		memcpy(in, &was_in, bytes);

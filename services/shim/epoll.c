@@ -239,7 +239,7 @@ static bool correct(int epfd, struct epoll_event *e)
 		e->events = (e->events & ~(stream_readable(&s->b) || stream_eof(&s->b) ? 0 : IN_BITS)) | EPOLLERR;
 	else if (live && (load_relaxed(&s->b.c->shut) & SKC_SHUT_RD))
 		e->events |= f.events & EPOLLRDHUP;
-	else if (live && !(e->events & END_BITS) && stream_spurious(s, f.fd))
+	else if (live && !(e->events & END_BITS) && stream_spurious(s, f.fd, f.events & EPOLLPRI))
 		e->events &= ~IN_BITS;
 	sock_put(s);
 	if (e->events)

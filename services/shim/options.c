@@ -37,7 +37,7 @@ static const struct opt_def defs[] = {
 	{ S, SO_REUSEADDR, OPT_TCPD, 4, 0, 0 }, { S, SO_REUSEPORT, OPT_TCPD, 4, 0, 0 },
 	{ S, SO_KEEPALIVE, OPT_TCPD, 4, 0, 0 }, { S, SO_LINGER, OPT_TCPD, 8, 0, 0 },
 	{ S, SO_SNDBUF, OPT_TCPD, 4, 0, 16384 }, { S, SO_RCVBUF, OPT_TCPD, 4, 0, 131072 },
-	{ S, SO_OOBINLINE, OPT_TCPD, 4, 0, 0 }, { S, SO_MAX_PACING_RATE, OPT_TCPD, 0, 0, 0 },
+	{ S, SO_OOBINLINE, OPT_WORD, 4, SKC_OOBINLINE, 0 }, { S, SO_MAX_PACING_RATE, OPT_TCPD, 0, 0, 0 },
 	{ S, SO_BROADCAST, OPT_HERE, 4, 0, 0 }, { S, SO_DONTROUTE, OPT_HERE, 4, 0, 0 },
 	{ S, SO_INCOMING_CPU, OPT_HERE, 4, 0, -1 }, { S, SO_BUSY_POLL, OPT_HERE, 4, 0, 0 },
 	{ S, SO_TIMESTAMP, OPT_HERE, 4, 0, 0 }, { S, SO_RCVLOWAT, OPT_HERE, 4, 0, 1 },
@@ -355,7 +355,7 @@ int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg)
 	case FIONREAD:
 		if (live && load_acquire(&s->b.s->state) == SKS_LISTEN)
 			return -EINVAL;
-		*(int *)arg = live ? (int)stream_arm(s) : 0;
+		*(int *)arg = live ? (int)urgent_inq(&s->b, stream_arm(s)) : 0;
 		return 0;
 	case SIOCOUTQ:
 		if (live && load_acquire(&s->b.s->state) == SKS_LISTEN)
@@ -363,7 +363,7 @@ int sock_ioctl(struct sock *s, int fd, unsigned long req, void *arg)
 		*(int *)arg = live ? (int)(load_relaxed(&s->b.c->tx_head) - load_acquire(&s->b.s->tx_tail)) : 0;
 		return 0;
 	case SIOCATMARK:
-		*(int *)arg = live && load_acquire(&s->b.s->urg) == load_relaxed(&s->b.c->rx_tail) + 1;
+		*(int *)arg = live && urgent_at_mark(&s->b);
 		return 0;
 	default:
 		return -ENOTTY;		/* FIONBIO, FIOASYNC, FIOCLEX: the pair's, the kernel does them right */

@@ -51,8 +51,6 @@ ssize_t sock_sendmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 
 	if (r)
 		return r;
-	if (flags & MSG_OOB)
-		return -EOPNOTSUPP;	/* urgent data is not sent */
 	ssize_t done = ops_of(s, fd)->sendmsg(s, fd, v, n, flags);
 	return done == STREAM_PLAIN ? plain_sendmsg(s, fd, v, n, flags) : done;
 }
@@ -68,8 +66,10 @@ ssize_t sock_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int f
 
 		return sock_recv_error(s, &m);
 	}
-	if (flags & MSG_OOB)
-		return -EINVAL;		/* urgent data is read in line */
+	if (flags & MSG_OOB) {
+		sock_look_elsewhere(s, fd);
+		return load_acquire(&s->life) == SOCK_LIVE ? urgent_recv(s, fd, v, n, flags) : -EINVAL;
+	}
 	ssize_t done = ops_of(s, fd)->recvmsg(s, fd, v, n, flags);
 	return done == STREAM_PLAIN ? plain_recvmsg(s, fd, v, n, flags) : done;
 }

@@ -7,6 +7,7 @@
  *   proto.c    sock_sendmsg(), sock_recvmsg() and proto_ops                  tx1, rx8
  *   stream.c   reading and writing the byte rings                            tx2 tcp_sendmsg(), rx8 tcp_recvmsg()
  *   fastopen.c sendto with MSG_FASTOPEN                                      tx1
+ *   urgent.c   urgent data
  *   errqueue.c recvmsg with MSG_ERRQUEUE
  *   options.c  getsockopt, setsockopt, the table of options
  *   attach.c   descriptors that came by exec or SCM_RIGHTS

@@ -110,6 +110,7 @@ void sock_words_reset(struct sock *s, u32 opts)
 	store_relaxed(&c->shut, 0);
 	store_relaxed(&c->fin_at, 0);
 	store_relaxed(&c->err_taken, 0);
+	store_relaxed(&c->urg_read, 0);
 	store_relaxed(&c->rcvlowat, 0);
 	store_relaxed(&c->wlock, 0);
 	store_relaxed(&c->plain, 0);

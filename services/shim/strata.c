@@ -93,7 +93,7 @@ EXPORT int strata_attach(int fd)
 EXPORT bool strata_poll_again(int fd)
 {
 	struct sock *s = sock_get(fd);
-	bool again = s && load_acquire(&s->life) == SOCK_LIVE && stream_spurious(s, fd);
+	bool again = s && load_acquire(&s->life) == SOCK_LIVE && stream_spurious(s, fd, false);
 
 	if (s)
 		sock_put(s);

@@ -56,9 +56,9 @@ static u64 rx_limit(const struct sockbuf *b)
 
 u64 stream_readable(const struct sockbuf *b)
 {
-	u64 tail = load_relaxed(&b->c->rx_tail), limit = rx_limit(b);
+	u64 tail = load_relaxed(&b->c->rx_tail), limit = rx_limit(b), n = limit > tail ? limit - tail : 0;
 
-	return limit > tail ? limit - tail : 0;
+	return n && urgent_at_mark(b) && !urgent_inline(b) ? n - 1 : n;	/* the urgent byte is none of them */
 }
 
 bool stream_eof(const struct sockbuf *b)
@@ -138,14 +138,14 @@ bool reading_begin(struct sock *s)
 }
 
 /* What lies in the near end of a stream that has ended is the stack's anchor (readiness.h). */
-static int drain(struct sock *s, int fd)
+static int drain(struct sock *s, int fd, bool keep_urgent)
 {
 	char junk[DRAIN_BYTES];
 	int total = 0;
 	long r = 0;
 
 	do {
-		if (stream_ended(&s->b))
+		if (stream_ended(&s->b) || (keep_urgent && urgent_keep(&s->b, fd)))
 			break;
 		r = sys_recv(fd, junk, sizeof(junk), MSG_DONTWAIT);
 		if (r > 0)
@@ -160,18 +160,25 @@ static int drain(struct sock *s, int fd)
 	return total;
 }
 
-int stream_drain(struct sock *s, int fd)
+static int begin_and_drain(struct sock *s, int fd, bool keep_urgent)
 {
 	if (!reading_begin(s))
 		return 0;
-	int r = drain(s, fd);
+	int r = drain(s, fd, keep_urgent);
 	reading_end(s);
 	return r;
 }
 
+int stream_drain(struct sock *s, int fd) { return begin_and_drain(s, fd, true); }
+
+/* The kernel (6.18) goes on counting an urgent byte that was taken: then only looking is certain. */
 static int tokens(const struct sock *s, int fd)
 {
+	char junk[DRAIN_BYTES];
 	int n = 0;
+
+	if (unlikely(load_relaxed(&s->b.s->urg)))
+		return MAX((int)sys_recv(fd, junk, sizeof(junk), MSG_PEEK | MSG_DONTWAIT), 0);
 
 	if (STREAM_MUTANT == 1)
 		return (int)(load_acquire(&s->b.s->sent) - load_relaxed(&s->b.c->eaten));
@@ -215,7 +222,7 @@ static void after_read(struct sock *s, int fd, u64 seen, bool emptied)
 	bool ask = false;
 
 	if (emptied)
-		drain(s, fd);
+		drain(s, fd, true);
 	else
 		ask = drain_to_one(s, fd);
 	arm(s);
@@ -240,26 +247,33 @@ static size_t take(struct sock *s, int fd, const struct iovec *v, size_t got, si
 
 	for (;;) {
 		u64 tail = atomic_load(&b->c->rx_tail), head = load_acquire(&b->s->rx_head), limit = rx_limit(b);
+		u64 urg = urgent_mark(b), skip = urg && tail == urg - 1 && !urgent_inline(b);
 		size_t n;
+
+		if (unlikely(urg && tail < urg - 1))
+			limit = MIN(limit, urg - 1);	/* no further than to the mark */
 
 		if (limit <= tail || limit - tail > b->rx_size) {
 			if (tail == atomic_load(&b->c->rx_tail))
 				return 0;
 			continue;	/* limit is older than tail: another reader was here */
 		}
-		n = MIN(want, (size_t)(limit - tail));
+		n = MIN(want, (size_t)(limit - tail - skip));
 		if (!(flags & MSG_TRUNC))
-			copy_out(v, got, b, tail, n);
+			copy_out(v, got, b, tail + skip, n);
 		if (flags & MSG_PEEK) {
 			after_read(s, fd, head, false);
 			return n;
 		}
-		if (!atomic_compare_exchange_strong(&b->c->rx_tail, &tail, tail + n))
+		if (!atomic_compare_exchange_strong(&b->c->rx_tail, &tail, tail + skip + n))
 			continue;	/* somebody else took them: copy what is there now */
+		if (unlikely(urg && tail + skip + n >= urg))
+			urgent_passed(fd);
+		n += skip;
 		if (window_opened(b, limit - tail, limit - tail - n))
 			arena_kick(s->sk);
 		after_read(s, fd, head, n == limit - tail);
-		return n;
+		return n - skip;
 	}
 }
 
@@ -351,12 +365,12 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 		if (!want && stream_readable(&s->b))
 			return 0;
 		if ((flags & MSG_PEEK) && l) {
-			if (l >= enough || !peek_more(s, fd, enough, flags))
+			if (l >= enough || urgent_mark(&s->b) || !peek_more(s, fd, enough, flags))
 				return (ssize_t)l;
 			continue;
 		}
 		got += l;
-		if (got >= enough)
+		if (got >= enough || (got && urgent_at_mark(&s->b)))
 			return (ssize_t)got;
 		if (l)
 			continue;
@@ -384,7 +398,7 @@ ssize_t tcp_recvmsg(struct sock *s, int fd, const struct iovec *v, int n, int fl
 	}
 }
 
-bool stream_spurious(struct sock *s, int fd)
+bool stream_spurious(struct sock *s, int fd, bool pri)
 {
 	const struct sockbuf *b = &s->b;
 	u32 state = load_acquire(&b->s->state);
@@ -394,7 +408,7 @@ bool stream_spurious(struct sock *s, int fd)
 	    stream_error(b, false) ||
 	    (load_relaxed(&b->c->shut) & SKC_SHUT_RD))
 		return false;
-	drained = stream_drain(s, fd);
+	drained = begin_and_drain(s, fd, pri);
 	if (drained < 0)
 		return false;
 	arm(s);

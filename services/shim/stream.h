@@ -48,7 +48,8 @@ int stream_note(_Atomic u32 *note, _Atomic u32 *taken, bool take);	/* errno of a
 bool stream_over(const struct sockbuf *b);	/* the pending error is of a connection, or an attempt, that is over */
 bool stream_error_queued(const struct sockbuf *b);	/* recvmsg(MSG_ERRQUEUE) has something to give */
 u64 stream_arm(struct sock *s);			/* FIONREAD and friends: look, and want to be told what comes later */
-bool stream_spurious(struct sock *s, int fd);	/* poll said IN: is there nothing after all? (then: disarmed, wait again) */
+/* poll said IN: is there nothing after all? (then: disarmed, wait again). pri: PRI is asked for too, and its token is left */
+bool stream_spurious(struct sock *s, int fd, bool pri);
 int stream_plug(struct sock *s, int fd, int flags);	/* take OUT away */
 void stream_plug_deep(int fd);			/* the same, for who connects and blocks: nobody reads the far end yet */
 #define PLUG_DEEP 2352u
@@ -59,6 +60,15 @@ size_t iov_total(const struct iovec *v, int n);
 
 /* fastopen.c: sendto, sendmsg with MSG_FASTOPEN. -ENOTSOCK: the descriptor is the kernel's now, ask there */
 ssize_t sock_send_fastopen(struct sock *s, int fd, const struct iovec *v, int n, int flags, const struct sockaddr *a, socklen_t len);
+
+/* urgent.c */
+u64 urgent_mark(const struct sockbuf *b);
+bool urgent_inline(const struct sockbuf *b);
+bool urgent_at_mark(const struct sockbuf *b);	/* SIOCATMARK */
+u64 urgent_inq(const struct sockbuf *b, u64 readable);
+bool urgent_keep(const struct sockbuf *b, int fd);
+void urgent_passed(int fd);			/* no PRI any more */
+ssize_t urgent_recv(struct sock *s, int fd, const struct iovec *v, int n, int flags);
 
 /* errqueue.c */
 ssize_t sock_recv_error(struct sock *s, struct msghdr *m);	/* recvmsg(MSG_ERRQUEUE): bytes, or -EAGAIN */

@@ -150,6 +150,10 @@ static ssize_t put(struct sock *s, int fd, const struct iovec *v, size_t done, s
 	n = MIN(space, want);
 	if (n) {
 		copy_in(b, head, v, done, n);
+		if (unlikely(flags & MSG_OOB)) {
+			store_relaxed(&b->c->urg_at, head + n);
+			atomic_fetch_or(&b->c->opts, SKC_URG);
+		}
 		store_release(&b->c->tx_head, head + n);	/* pairs with tcpd's load before it reads the bytes */
 	}
 	if ((n == space && load_relaxed(&b->s->state) == SKS_CONNECTED) || (n && state == SKS_DEFERRED))

@@ -36,6 +36,11 @@ u64 tcp_random(struct tcp_stack *t);
 /* tcp_icmp.c: tcp_v4_err(), errors about segments of ours */
 void tcp_note(_Atomic u32 *note, u32 err);
 u32 tcp_soft_error(struct tcp_conn *c);		/* errno of the last ICMP error that nobody was told of; 0: none */
+/* tcp_urg.c */
+void tcp_urg(struct tcp_conn *c, struct tcp_seg *g);
+void tcp_take_urg(struct tcp_conn *c);
+bool tcp_urg_mode(const struct tcp_conn *c);		/* urgent bytes are not acknowledged yet */
+u16 tcp_urg_ptr(const struct tcp_conn *c, u64 off);
 /* tcp_mtu.c */
 bool tcp_df(const struct tcp_conn *c);
 u32 tcp_path_mtu(const struct tcp_conn *c);
@@ -105,7 +110,6 @@ bool tcp_ecn_echoed(const struct tcp_conn *c, const struct tcp_seg *g);
 /* tcp_data.c */
 void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g);
 bool tcp_data_fast(struct tcp_conn *c, struct tcp_seg *g);
-void tcp_urg(struct tcp_conn *c, struct tcp_seg *g);
 u32 tcp_ooo_collect(struct tcp_conn *c, u64 (*ret)[2], u32 max);
 void tcp_ooo_reset(struct tcp_conn *c);
 void tcp_ooo_recount(struct tcp_conn *c);	/* count what is there, forget what was delivered */

@@ -59,6 +59,8 @@ bool tcp_take_words(struct tcp_conn *c)
 		count_n(c->t->counters, FLOW_TX2_TCP_SENDMSG, tx_head - c->write_seq);
 		c->write_seq = tx_head;
 		store_relaxed(&c->h->valid_tx_head, tx_head);
+		if (unlikely(load_relaxed(&c->b.c->opts) & SKC_URG))
+			tcp_take_urg(c);
 	}
 	return take_shutdown(c, tx_head);
 }

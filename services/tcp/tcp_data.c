@@ -1,4 +1,4 @@
-/* tcp_data.c – rx6 tcp_data_queue(): payload into the receive ring, in order or not; urgent pointer; rx7 follows.
+/* tcp_data.c – rx6 tcp_data_queue(): payload into the receive ring, in order or not; rx7 follows.
  *
  * Order of stores (crash rules 2, 3, 5): bytes, still_ours(), then the one word that makes them count: rx_head for
  * data in order, an ooo word for an interval beyond it. A FIN's offset is stored before rx_head passes it. */
@@ -325,18 +325,4 @@ void tcp_data_queue(struct tcp_conn *c, struct tcp_seg *g)
 		tcp_mark_dirty(c, CF_ACK_NOW);	/* a probe of a zero window */
 	if ((fin && rcv_nxt(c) == end) || c->fin_early == rcv_nxt(c) + 1)
 		receive_fin(c);
-}
-
-/* RFC 6093: the pointer names the byte after the urgent one; we mark the byte before, as every host does. */
-void tcp_urg(struct tcp_conn *c, struct tcp_seg *g)
-{
-	u64 at;
-
-	if (!(g->flags & TCP_URG) || !g->urg || fin_rcv(c))
-		return;
-	at = rcv_off(c, g->seq) + g->urg;
-	if (before(at, rcv_nxt(c)) || !after(at, load_relaxed(&c->b.s->urg)))
-		return;
-	store_release(&c->b.s->urg, at);
-	c->t->ops->data_ready(c->t->ctx, c->sk);
 }

@@ -20,7 +20,7 @@ static bool nagle_waits(const struct tcp_conn *c)
 
 	if (opts & (SKC_CORK | SKC_MORE))
 		return true;
-	if (opts & SKC_NODELAY)
+	if (opts & SKC_NODELAY || tcp_urg_mode(c))
 		return false;
 	return c->packets_out && after(c->snd_sml, snd_una(c)) && !after(c->snd_sml, snd_nxt(c));
 }
@@ -41,7 +41,7 @@ static u32 sendable(struct tcp_conn *c, u32 quota, bool force, bool *ret_fin)
 		return 0;
 	}
 	len = (u32)MIN(MIN(data, room), (u64)quota * mss);
-	len = MIN(len, c->gso ? TCP_GSO_MAX / mss * mss : mss);
+	len = MIN(len, c->gso && !tcp_urg_mode(c) ? TCP_GSO_MAX / mss * mss : mss);
 	if (!len)
 		return 0;
 	if (len == data) {
@@ -207,7 +207,7 @@ int tcp_retransmit_rec(struct tcp_conn *c, struct tcp_rec *r)
 {
 	u64 edge = wnd_edge(c), end = r->end;
 	bool fin = r->flags & REC_FIN;
-	u32 len, max = c->gso ? TCP_GSO_MAX / c->mss * c->mss : c->mss;
+	u32 len, max = c->gso && !tcp_urg_mode(c) ? TCP_GSO_MAX / c->mss * c->mss : c->mss;
 	u8 flags = TCP_ACK;
 	int e;
 

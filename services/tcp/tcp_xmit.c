@@ -164,6 +164,7 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_k
 	struct sk_buff skb;
 	u8 opts[40], tos = c->h->tos;
 	u32 hl, n;
+	u16 urg;
 	u8 *p;
 	int r;
 
@@ -179,6 +180,10 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_k
 	skb.tstamp = t->now;
 	fill_hdr(p, &c->h->tuple, snd_wire(c, off), rcv_wire(c, rcv_nxt(c)), hl, flags, tcp_select_window(c));
 	memcpy(p + 20, opts, n);
+	if (unlikely(urg = tcp_urg_ptr(c, off))) {
+		((struct tcp_hdr *)p)->flags |= TCP_URG;
+		((struct tcp_hdr *)p)->urg_ptr = to_be16(urg);
+	}
 	fill_payload(c, &skb, p, hl, off, len);
 	fill_cb(&skb, &c->h->tuple, tos, ttl_of(t, c->h->ttl), tcp_df(c), c->h->mark);
 	r = hand_down(t, &skb);

@@ -16,7 +16,6 @@ KNOWN = [
 	('ready: states', 'fresh:OUT|HUP', 'fresh:OUT', 'HUP of a pair cannot be taken back: none before a connection'),
 	('signal: SA_RESTART', 'send=some', 'send=all', 'a blocking send goes on after a restarted signal'),
 	('thread: shutdown while waiting', 'listener:OUT|HUP', 'listener:IN', 'a listener that was shut down is told by accept()'),
-	('data: vectors and messages', 'oob=1', 'oob=EOPNOTSUPP', 'urgent data is not sent'),
 ]
 
 

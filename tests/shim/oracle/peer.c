@@ -10,6 +10,8 @@
  *   slow N MS       N bytes, one every MS milliseconds
  *   connect PORT .. connect to the asker's PORT, and do the rest there
  *   fast PORT WORD connect to the asker's PORT with WORD as data of the SYN, and hand back what comes
+ *   urgent N M      N bytes, "!" as urgent data, M bytes, 50 ms apart
+ *   tell            read to the mark, the urgent byte, the rest; then say what that was
  *   report          how the last connection before ended: fin or rst */
 #include "tests/shim/oracle/oracle.h"
 
@@ -54,6 +56,25 @@ static void to_the_end(int c, bool echo)
 	last->ended++;
 }
 
+static void tell(int c)
+{
+	char before[100] = "", after[100] = "", oob[2] = "", text[300];
+	ssize_t n;
+	int mark = 0;
+
+	usleep(300000);
+	while (!(ioctl(c, SIOCATMARK, &mark), mark) && (n = recv(c, before + strlen(before), 1, 0)) == 1)
+		;
+	if (recv(c, oob, 1, MSG_OOB) < 0)
+		snprintf(oob, sizeof(oob), "?");
+	n = recv(c, after, sizeof(after) - 1, MSG_WAITALL);
+	n = snprintf(text, sizeof(text), "%s/%s/%s", before, oob, after);
+	send(c, text, (size_t)n, MSG_NOSIGNAL);
+	last->ended++;
+	close(c);
+	_exit(0);
+}
+
 static void act(int c, const char *line)
 {
 	long a = 0, b = 0;
@@ -82,6 +103,15 @@ static void act(int c, const char *line)
 			fill(c, 1);
 			usleep((useconds_t)b * 1000);
 		}
+	} else if (sscanf(line, "urgent %ld %ld", &a, &b) == 2) {
+		usleep(50000);
+		fill(c, a);
+		usleep(50000);
+		send(c, "!", 1, MSG_OOB | MSG_NOSIGNAL);
+		usleep(50000);
+		fill(c, b);
+	} else if (!strncmp(line, "tell", 4)) {
+		tell(c);
 	} else if (!strncmp(line, "report", 6)) {
 		last->begun--;
 		for (int i = 0; i < 300 && last->begun != last->ended; i++)
