@@ -11,6 +11,7 @@
 #include "proto/sock.pb-c.h"
 #include "services/shim/shim.h"
 #include "services/shim/stream.h"
+#include "common/seq.h"
 
 #define SOCK_OPT_MAX 264u	/* proto/shm/sock.h, which is the daemons' */
 #define OP(name) STRATA__SOCK__REQUEST__OP__##name
@@ -152,7 +153,7 @@ static int refuse(const struct sock *s, const struct opt_def *d, int value, cons
 		{ IPPROTO_TCP, TCP_SYNCNT, 1, 127 }, { IPPROTO_TCP, TCP_USER_TIMEOUT, 0, INT32_MAX },
 		{ IPPROTO_TCP, TCP_MAXSEG, 88, 32767 }, { IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 0, 1 },
 		{ IPPROTO_TCP, TCP_FASTOPEN, 0, INT32_MAX },
-		{ IPPROTO_IP, IP_TTL, 1, 255 }, { IPPROTO_IP, IP_MTU_DISCOVER, 0, 5 },
+		{ IPPROTO_IP, IP_TTL, 1, 255 }, { IPPROTO_IP, IP_MINTTL, 0, 255 }, { IPPROTO_IP, IP_MTU_DISCOVER, 0, 5 },
 	};
 	bool fresh = load_relaxed(&((struct sock *)s)->life) != SOCK_LIVE || load_acquire(&s->b.s->state) == SKS_FRESH;
 
@@ -197,10 +198,14 @@ int sock_setsockopt(struct sock *s, int fd, int level, int name, const void *val
 
 	if (!d || d->kind == OPT_READ)
 		return -ENOPROTOOPT;
-	if (len < d->len)
-		return -EINVAL;
 	if (bad_pointer(val))
 		return -EFAULT;
+	if (d->level == IPPROTO_IP && len && len < d->len) {	/* ip(7): a byte will do */
+		value = *(const u8 *)val;
+		return sock_setsockopt(s, fd, level, name, &value, sizeof(value));
+	}
+	if (len < d->len)
+		return -EINVAL;
 	if (len >= sizeof(value))
 		memcpy(&value, val, sizeof(value));
 	e = refuse(s, d, value, val, len);
@@ -304,6 +309,8 @@ static int from_memory(struct sock *s, const struct opt_def *d, void *val, sockl
 		memcpy(&value, o->value, sizeof(value));
 	if (d->level == SOL_SOCKET && o && (d->name == SO_SNDBUF || d->name == SO_RCVBUF))
 		value = MAX(value * 2, d->name == SO_SNDBUF ? 4608 : 2304);	/* socket(7): doubled */
+	if (d->level == IPPROTO_TCP && d->name == TCP_DEFER_ACCEPT)
+		value = (int)backoff_seconds(value);
 	if (d->level == SOL_SOCKET && (d->name == SO_REUSEADDR || d->name == SO_REUSEPORT || d->name == SO_KEEPALIVE))
 		value = !!value;
 	return copy_out(&value, sizeof(value), val, len);

@@ -178,6 +178,10 @@ static void advanced(struct tcp_conn *c, u64 ack, struct tcp_ackinfo *a)
 {
 	clean_rtx_queue(c, ack, a);
 	store_una(c, ack);
+	if (!c->head && c->busy_since) {
+		c->busy_ns += c->t->now - c->busy_since;
+		c->busy_since = 0;
+	}
 	tcp_mtup_acked(c, ack);
 	store_relaxed(&c->h->giveup_start, 0);
 	c->retransmits = 0;

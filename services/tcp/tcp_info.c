@@ -8,6 +8,7 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 	struct tcp_info i = { .tcpi_state = (u8)tcp_state(c), .tcpi_ca_state = c->ca_state };
 	const struct tcp_sock *h = c->h;
 	u64 now = c->t->now;
+	u32 syn = phase(c) == TCPP_SYNC && h->parent == TCP_NONE;	/* ours, acknowledged */
 
 	if (phase(c) == TCPP_LISTEN) {
 		i.tcpi_unacked = c->accept_count;
@@ -39,7 +40,7 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		i.tcpi_rttvar = c->mdev4_us >> 2;
 		i.tcpi_snd_ssthresh = c->ssthresh;
 		i.tcpi_snd_cwnd = c->cwnd;
-		i.tcpi_advmss = c->mtu > 40 ? c->mtu - 40 : 0;
+		i.tcpi_advmss = c->mtu > 40 ? c->mtu - 40 - tcp_options_size(c) : 0;
 		i.tcpi_reordering = 3;
 		i.tcpi_rcv_space = MAX(c->rcvq_space, TCP_INIT_CWND * c->rcv_mss);
 		i.tcpi_rcv_rtt = c->rcv_rtt_us;
@@ -49,14 +50,17 @@ u32 tcp_fill_info(struct tcp_conn *c, void *out, u32 len)
 		if (c->rate_interval_us)
 			i.tcpi_delivery_rate = (u64)c->rate_delivered * c->mss * 1000000 / c->rate_interval_us;
 		i.tcpi_delivery_rate_app_limited = c->rate_app_limited;
-		i.tcpi_bytes_acked = load_relaxed(&c->b.s->tx_tail) - h->tx_base;
+		i.tcpi_bytes_acked = snd_una(c) - h->tx_base + syn;	/* Linux counts SYN and FIN */
 		i.tcpi_bytes_received = c->bytes_in;
 		i.tcpi_bytes_sent = c->bytes_out;
 		i.tcpi_segs_out = c->segs_out;
 		i.tcpi_segs_in = c->segs_in;
+		i.tcpi_data_segs_out = c->data_segs_out;
+		i.tcpi_data_segs_in = c->data_segs_in;
+		i.tcpi_busy_time = (c->busy_ns + (c->busy_since ? now - c->busy_since : 0)) / 1000;
 		i.tcpi_notsent_bytes = phase(c) == TCPP_SYNC && after(c->write_seq, snd_nxt(c)) ? (u32)(c->write_seq - snd_nxt(c)) : 0;
 		i.tcpi_min_rtt = c->min_rtt_us;
-		i.tcpi_delivered = c->delivered;
+		i.tcpi_delivered = c->delivered + syn;
 		i.tcpi_delivered_ce = c->delivered_ce;
 		i.tcpi_snd_wnd = load_relaxed(&h->snd_wnd);
 	}

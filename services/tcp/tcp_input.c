@@ -56,6 +56,7 @@ static void tcp_rcv_established(struct tcp_conn *c, struct tcp_seg *g)
 static void established(struct tcp_conn *c, struct tcp_seg *g)
 {
 	c->segs_in += g->nseg;
+	c->data_segs_in += g->len ? g->nseg : 0;
 	c->last_heard = c->t->now;
 	if (g->len)
 		measure_rcv_mss(c, g);
@@ -90,8 +91,8 @@ static void not_established(struct tcp_stack *t, struct tcp_seg *g)
 	}
 	l = tcp_lookup_listener(t, &g->tuple);
 	if (l) {
-		if (g->flags & TCP_RST)
-			return;		/* RFC 9293 3.10.7.2 */
+		if (g->flags & TCP_RST || skb_ip_cb(g->skb)->ttl < l->h->min_ttl)
+			return;		/* RFC 9293 3.10.7.2, RFC 5082 */
 		if (g->flags & TCP_ACK && !tcp_cookie_ack(l, g))
 			tcp_v4_send_reset(t, g);
 		else if ((g->flags & (TCP_SYN | TCP_FIN | TCP_ACK)) == TCP_SYN)

@@ -181,6 +181,7 @@ static struct tcp_conn *make_child(struct tcp_stack *t, struct tcp_conn *l, stru
 	h->maxseg = l->h->maxseg;
 	h->tos = l->h->tos;
 	h->ttl = l->h->ttl;
+	h->min_ttl = l->h->min_ttl;
 	h->mark = l->h->mark;
 	h->cong = l->h->cong;
 	h->max_pacing_rate = l->h->max_pacing_rate;

@@ -100,6 +100,8 @@ static int send_new(struct tcp_conn *c, u32 len, bool fin)
 	tcp_rate_sent(c, r, c->packets_out == r->pcount);
 	if (c->ca_state == CA_CWR || c->ca_state == CA_RECOVERY)
 		c->prr_out += r->pcount;
+	if (!c->busy_since)
+		c->busy_since = c->t->now;
 	if (len % c->mss)
 		c->snd_sml = nxt + len;
 	if (c->packets_out == r->pcount) {

@@ -147,7 +147,8 @@ struct tcp_conn {
 	u64 mtup_start, mtup_end, mtup_stamp;	/* its bytes; when the search began */
 	u32 next_child;
 	u64 bytes_in, bytes_out;
-	u32 segs_in, segs_out;
+	u32 segs_in, segs_out, data_segs_in, data_segs_out;
+	u64 busy_ns, busy_since;	/* time with something unacknowledged; since when, 0: nothing is */
 	u32 accept_count, req_count, req_waiting;	/* listener; waiting: of its handshakes, those for room */
 	u32 fo_pending, fo_penalty;	/* listener: Fast Open connections without their ACK, and those that were reset */
 	u64 fo_penalty_until;

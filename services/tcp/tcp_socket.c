@@ -169,6 +169,8 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->rto = TCP_TIMEOUT_INIT;
 	c->backoff = c->retransmits = c->probes = c->dupacks = c->reord_seen = 0;
 	c->rack_steps = 1;
+	c->bytes_in = c->bytes_out = c->busy_ns = c->busy_since = 0;
+	c->segs_in = c->segs_out = c->data_segs_in = c->data_segs_out = c->total_retrans = 0;
 	c->delivered = c->lost = c->app_limited = c->rate_delivered = c->rate_interval_us = 0;
 	c->pace_next = 0;
 	c->ca_state = CA_OPEN;

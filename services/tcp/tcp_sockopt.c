@@ -235,7 +235,7 @@ static int set_tcp(struct tcp_conn *c, int name, const void *val, u32 len)
 	case TCP_KEEPCNT: return set_keep(c, v, 127, &h->keep_cnt);
 	case TCP_SYNCNT: return range(v, 1, 127, &h->syn_cnt);
 	case TCP_LINGER2: h->linger2_s = v < 0 ? -1 : MIN(v, 120); return 0;
-	case TCP_DEFER_ACCEPT: h->defer_accept_s = (u32)MAX(v, 0); return 0;
+	case TCP_DEFER_ACCEPT: h->defer_accept_s = backoff_seconds(v); return 0;
 	case TCP_WINDOW_CLAMP: h->window_clamp = v ? (u32)MAX(v, 1152) : 0; return 0;
 	case TCP_USER_TIMEOUT: return v < 0 ? -EINVAL : range(v, 0, INT32_MAX, &h->user_timeout_ms);
 	case TCP_NOTSENT_LOWAT: h->notsent_lowat = (u32)v; return 0;

@@ -199,6 +199,7 @@ int tcp_transmit_skb(struct tcp_conn *c, u64 off, u32 len, u8 flags, enum xmit_k
 			tcp_pacing_sent(c, len);
 	}
 	c->segs_out += len > c->mss ? (len + c->mss - 1) / c->mss : 1;
+	c->data_segs_out += len > c->mss ? (len + c->mss - 1) / c->mss : len != 0;
 	c->bytes_out += len;
 	ack_sent(c);
 	return 0;

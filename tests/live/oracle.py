@@ -11,6 +11,8 @@ WIRE, CLIENT, CLIENTS_PEER = os.path.join(os.path.dirname(os.path.abspath(__file
 
 # Differences that DESIGN.md names or that are meant: (case, the kernel's words, Strata's words, why).
 KNOWN = [
+	('audit: devices, marks, IP', 'bound=0 len=0 nowhere=ENODEV empty=0', 'bound=ENOPROTOOPT len=16 nowhere=ENOPROTOOPT empty=ENOPROTOOPT',
+	 'sockets cannot be bound to a device'),
 	('options: set before connect, kept', 'SO_PRIORITY=6/4', 'SO_PRIORITY=3/4', 'IP_TOS does not change SO_PRIORITY'),
 	('connect: AF_UNSPEC', 'send=ECONNRESET', 'send=EPIPE', 'a disconnected socket is as new'),
 	('ready: states', 'fresh:OUT|HUP', 'fresh:OUT', 'HUP of a pair cannot be taken back: none before a connection'),
@@ -27,7 +29,8 @@ add rule ip t i tcp dport 703 reject with icmp type net-unreachable;
 add rule ip t i tcp dport 704 reject with icmp type admin-prohibited;
 add rule ip t i tcp dport 705 reject with icmp type prot-unreachable;
 add rule ip t i tcp dport != 700 @th,256,32 0x21484f53 reject with icmp type host-unreachable;
-add rule ip t i tcp dport != 700 @th,256,32 0x21504f52 reject with icmp type port-unreachable'''
+add rule ip t i tcp dport != 700 @th,256,32 0x21504f52 reject with icmp type port-unreachable;
+add rule ip t i tcp dport != 700 @th,256,32 0x2144524f drop'''
 
 
 def client_up(s):

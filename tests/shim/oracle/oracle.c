@@ -152,7 +152,7 @@ static void run(const struct test *t)
 
 int main(int argc, char **argv)
 {
-	static const struct test *const all[] = { cases_options, cases_state, cases_ready, cases_data, cases_name, cases_process, cases_errors, cases_urgent, cases_fastopen };
+	static const struct test *const all[] = { cases_options, cases_state, cases_ready, cases_data, cases_name, cases_process, cases_errors, cases_urgent, cases_audit, cases_info, cases_fastopen };
 
 	if (argc == 4 && !strcmp(argv[1], "peer"))
 		serve_peer(argv[2], atoi(argv[3]));

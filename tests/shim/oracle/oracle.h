@@ -30,7 +30,7 @@ struct oracle { struct sockaddr_in peer, mine; const char *self, *peer_text, *mi
 extern struct oracle o;
 
 struct test { const char *name; void (*run)(void); };
-extern const struct test cases_options[], cases_state[], cases_ready[], cases_data[], cases_process[], cases_name[], cases_errors[], cases_urgent[], cases_fastopen[];
+extern const struct test cases_options[], cases_state[], cases_ready[], cases_data[], cases_process[], cases_name[], cases_errors[], cases_urgent[], cases_audit[], cases_info[], cases_fastopen[];
 
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void result(const char *what, long r);		/* what=r, or what=ERRNO for -1 */
