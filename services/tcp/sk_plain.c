@@ -317,6 +317,8 @@ static bool over(struct tcpd *x, u32 sk, const struct sockbuf *b, const struct t
 	struct far *f = &x->far[sk];
 	bool closed = load_relaxed(&b->s->state) == SKS_CLOSED;
 
+	if (f->offered && (end || closed))
+		offer_claimed(x, sk);	/* or what was read of it would not count, and the end be a reset */
 	if (end && hung_up(f->r.far)) {
 		if (f->unread)
 			tcp_abort(&x->t, sk, ECONNRESET);	/* RFC 2525 2.17 */

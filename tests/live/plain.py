@@ -10,7 +10,7 @@ INETD = '''
 import os, signal, socket, sys
 host, port, how, cmd = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4:]
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-l = socket.create_server((host, port), backlog=1000)
+l = socket.create_server((host, port), backlog=100)
 while True:
 	c, _ = l.accept()
 	if how in ("fork", "late"):
