@@ -176,8 +176,7 @@ void tcp_conn_start(struct tcp_conn *c)
 	c->ca_state = CA_OPEN;
 	c->ecn = c->fo = c->fo_fail = 0;
 	c->delivered_ce = 0;
-	c->bytes_in = c->bytes_out = c->rto_at = 0;
-	c->segs_in = c->segs_out = c->total_retrans = 0;
+	c->rto_at = 0;
 	c->undo_retrans = 0;
 	c->ca_flags = c->cong_limited = 0;
 	c->prior_cwnd = c->prior_ssthresh = c->cwnd_used = c->challenge_time = 0;
