@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -137,6 +138,15 @@ bool reading_begin(struct sock *s)
 	}
 }
 
+/* The far end is gone without a word: the instance was torn down, nothing will ever come. (At an urgent byte recv() gives 0, too.) */
+static bool hung_up(int fd)
+{
+	struct pollfd p = { .fd = fd };
+	struct timespec none = { 0, 0 };
+
+	return sys(SYS_ppoll, &p, 1, &none, 0, 8) == 1 && p.revents & POLLHUP;
+}
+
 /* What lies in the near end of a stream that has ended is the stack's anchor (readiness.h). */
 static int drain(struct sock *s, int fd, bool keep_urgent)
 {
@@ -153,8 +163,8 @@ static int drain(struct sock *s, int fd, bool keep_urgent)
 	} while (r == sizeof(junk));
 	if (r < 0 && r != -EAGAIN && r != -EINTR && r != -ECONNRESET)
 		return (int)r;
-	if (r == 0 && !stream_ended(&s->b))
-		return -ECONNRESET;	/* the far end is gone without a word: the instance was torn down, nothing will ever come */
+	if (r == 0 && !stream_ended(&s->b) && hung_up(fd))
+		return -ECONNRESET;
 	if (total)
 		atomic_fetch_add(&s->b.c->eaten, (u32)total);
 	return total;

@@ -222,9 +222,9 @@ void tcp_send_ack(struct tcp_conn *c)
 /* Linux answers at most two a second per connection to what is outside the window and carries no data. */
 static bool oow_limited(struct tcp_conn *c)
 {
-	u32 now = (u32)(c->t->now / (500 * MSEC)) + 1;
+	u32 now = (u32)(c->t->now / MSEC) | 1;	/* 0: none yet */
 
-	if (c->challenge_time == now)
+	if (c->challenge_time && now - c->challenge_time < 500)
 		return true;
 	c->challenge_time = now;
 	return false;
