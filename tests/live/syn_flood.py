@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-# syn_flood.py – SYNs from a thousand hosts that do not exist, as fast as one program can send them: connections are opened,
-# stay open and carry their bytes all the while, also when tcpd is killed, and afterwards. The topology is drawn in stack.py.
+# syn_flood.py – 20,000 SYNs a second from hosts that do not exist: connections are opened, stay open and carry their bytes all the
+# while, also when tcpd is killed, and afterwards. (A flood that the daemons cannot keep up with is another matter: then the device
+# drops what others send as well, and they live on retransmissions.) The topology is drawn in stack.py.
 
 from stack import STRATA, Failed, Stack, Tap, arguments, wait_for
 
 FLOOD = '''
-import random, socket, struct, sys
+import random, socket, struct, sys, time
 dst, port = socket.inet_aton(sys.argv[1]), int(sys.argv[2])
 def words(b): return sum(struct.unpack(f"!{len(b) // 2}H", b))
 def syn():
@@ -19,10 +20,14 @@ def syn():
 out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 packets = [syn() for _ in range(20000)]
 print("flooding", flush=True)
+due = time.monotonic()
 while True:
-	for p in packets:
+	for i, p in enumerate(packets):
 		try: out.sendto(p, (sys.argv[1], 0))
 		except OSError: pass
+		if i % 200 == 199:
+			due = max(due + 0.01, time.monotonic() - 0.1)
+			time.sleep(max(0, due - time.monotonic()))
 '''
 
 # Echoes; many connections at a time.
