@@ -167,6 +167,7 @@ static int open_loop(struct daemon *d)
 	r = loop_init(&d->loop, sleeping, d->conf.poll_us ? d->conf.poll_us * NSEC_PER_USEC : POLL_NS_DEFAULT);
 	if (r < 0)
 		return r;
+	d->loop.poll_auto = !d->conf.poll_us;
 	d->loop.epoch = &d->hdr->epoch;
 	r = loop_add_fd(&d->loop, d->bell[d->role], EPOLLIN, on_bell, d);
 	if (r >= 0)

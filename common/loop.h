@@ -37,6 +37,9 @@ struct loop {
 	u64 unlucky_until;		/* it has not: until then it sleeps without polling first */
 	u64 deadline;			/* earliest timer; UINT64_MAX none. Pollers lower it each pass with loop_deadline() */
 	bool quit;
+	bool poll_auto;			/* nobody has said how long to poll: on one CPU not at all */
+	bool one_cpu;			/* it is so; asked again at cpus_next */
+	u64 cpus_next;
 	u32 npollers;
 	struct loop_poller poller[LOOP_POLLERS];
 	u32 fds_free;			/* no free entry below */

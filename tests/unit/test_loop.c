@@ -270,6 +270,23 @@ static void polls_for_a_while_before_it_sleeps(void)
 	close_loop();
 }
 
+static void does_not_poll_where_it_has_one_cpu(void)
+{
+	cpu_set_t all, one;
+
+	REQUIRE_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	REQUIRE_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+	open_loop(20 * MS, 60 * MS);
+	l.poll_auto = true;
+	CHECK_EQ(loop_run(&l), 0);
+	CHECK(s.passes < 10);
+	CHECK(l.sleeps >= 1);
+	close_loop();
+	REQUIRE_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
 /* ---- the sleep protocol: no lost wake-up ---- */
 
 #ifdef __SANITIZE_ADDRESS__
@@ -367,4 +384,5 @@ static void no_wake_up_is_lost(void)
 UNIT_MAIN(UNIT(events_keep_coming), UNIT(a_callback_may_replace_itself), UNIT(deleted_means_silent),
 	  UNIT(deleting_lets_the_peer_see_the_end), UNIT(hang_up_is_an_event), UNIT(a_bad_descriptor_is_an_error_once),
 	  UNIT(as_many_as_there_is_room_for), UNIT(deadline_wakes_and_idle_costs_nothing),
-	  UNIT(a_past_deadline_does_not_block), UNIT(polls_for_a_while_before_it_sleeps), UNIT(no_wake_up_is_lost))
+	  UNIT(a_past_deadline_does_not_block), UNIT(polls_for_a_while_before_it_sleeps),
+	  UNIT(does_not_poll_where_it_has_one_cpu), UNIT(no_wake_up_is_lost))
